@@ -1,0 +1,1 @@
+"""Typed settings, error classes and one file per environment; imports no other project package."""

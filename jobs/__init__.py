@@ -1,0 +1,1 @@
+"""One file, one spark-submit; the only place that builds a SparkSession."""

@@ -1,0 +1,1 @@
+"""Decoding, preprocessing, caption models and their runtimes; free of Spark."""

@@ -1,0 +1,1 @@
+"""What Spark runs on executors: thin wrappers around `models`, without session or storage."""

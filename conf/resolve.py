@@ -1,4 +1,4 @@
-"""Where a setting's value comes from: option, then environment variable, then file, then default."""
+"""Where a setting comes from: option, then environment variable, then file, then default."""
 
 from __future__ import annotations
 
@@ -159,9 +159,7 @@ def _property_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _from_variables(
-    settings_type: type[Settings], variables: Mapping[str, str]
-) -> dict[str, str]:
+def _from_variables(settings_type: type[Settings], variables: Mapping[str, str]) -> dict[str, str]:
     names = {name: VARIABLE_PREFIX + name.upper() for name in settings_type.model_fields}
     return {name: variables[key] for name, key in names.items() if key in variables}
 

@@ -1,7 +1,8 @@
 """What each job can be told: frozen, validated settings whose names carry their units.
 
-A field's description is its `--help` text, its name is its option (`chunk_files` → `--chunk-files`),
-and its type is checked once, here. `conf.resolve` decides where each value comes from.
+A field's description is its `--help` text, its name is its option (`chunk_files` is
+`--chunk-files`), and its type is checked once, here. `conf.resolve` decides where each value comes
+from.
 """
 
 from __future__ import annotations

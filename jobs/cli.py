@@ -59,7 +59,7 @@ def run_command(
     except CaptionlakeError as failure:
         print(f"{command}: {redact(str(failure))}", file=sys.stderr)
         return failure.exit_code
-    except Terminated:
+    except (Terminated, KeyboardInterrupt):
         print(f"{command}: terminated; what was committed stays.", file=sys.stderr)
         return TERMINATED_EXIT_CODE
     return 0

@@ -1,0 +1,161 @@
+"""The worker function, run without Spark, with a runtime that shows what it was given."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.images import DecodeLimits
+from models.runtime import Caption
+from udfs.caption import CaptionPlan, CaptionWorker, load_once
+from udfs.outcome import OUTCOME_SCHEMA
+from udfs.preparation import contains, image_key
+from udfs.sources import AssignedLocalFiles, content_rows
+
+SIZE = 32
+LOADS: list[int] = []
+
+
+class MeanColourRuntime:
+    """Says each image's mean colour, and remembers how many images it was given at a time."""
+
+    image_size = SIZE
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        self.batches.append(len(pixels))
+        return pixels.mean(axis=(1, 2)).round().astype(np.float32)
+
+    def generate(self, features: np.ndarray) -> list[Caption]:
+        return [Caption(" ".join(str(int(value)) for value in row), 0.5) for row in features]
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    name: str
+
+    def __call__(self) -> MeanColourRuntime:
+        LOADS.append(1)
+        return MeanColourRuntime()
+
+
+def png(colour: tuple[int, int, int], side: int = 8) -> bytes:
+    """A flat RGB image."""
+    image = np.full((side, side, 3), colour[::-1], np.uint8)
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def run(
+    files: dict[str, bytes], *, batch: int = 4, threads: int = 0, known: tuple[int, ...] = ()
+) -> tuple[dict[str, dict], MeanColourRuntime]:
+    load_once.cache_clear()
+    model = FakeModel("test")
+    plan = CaptionPlan(
+        model=model,
+        limits=DecodeLimits(),
+        batch_images=batch,
+        decode_threads=threads,
+        known_images=lambda: np.sort(np.array(known, np.uint64)),
+    )
+    rows = pa.RecordBatch.from_pydict(
+        {
+            "path": list(files),
+            "content": list(files.values()),
+            "mtime": pa.array([None] * len(files), pa.timestamp("us", tz="UTC")),
+        }
+    )
+    results = list(CaptionWorker(content_rows, plan)(iter([rows])))
+    assert all(batch.schema == OUTCOME_SCHEMA for batch in results)
+    rows_out = [row for batch in results for row in batch.to_pylist()]
+    assert len(rows_out) == len({row["path"] for row in rows_out})
+    return {row["path"]: row for row in rows_out}, load_once(model)
+
+
+def colours(count: int) -> Iterator[tuple[int, int, int]]:
+    return ((index, 2 * index, 255 - index) for index in range(count))
+
+
+@pytest.mark.parametrize("good", range(10))
+@pytest.mark.parametrize("threads", [0, 3])
+def test_each_caption_belongs_to_its_own_image_among_bad_ones(good: int, threads: int) -> None:
+    files = {}
+    for index, colour in enumerate(colours(good)):
+        files[f"bad{index}"] = b"not an image " + bytes([index])
+        files[f"good{index}"] = png(colour)
+    rows, _ = run(files, threads=threads)
+    assert set(rows) == set(files)
+    for index, (red, green, blue) in enumerate(colours(good)):
+        assert rows[f"good{index}"]["caption"] == f"{red} {green} {blue}"
+        assert rows[f"good{index}"]["image_id"] == hashlib.sha256(png((red, green, blue))).hexdigest()
+        assert rows[f"bad{index}"]["status"] == "rejected"
+        assert rows[f"bad{index}"]["caption"] is None
+
+
+def test_bad_files_leave_the_batches_full() -> None:
+    files = {f"g{index}": png(colour) for index, colour in enumerate(colours(9))}
+    files |= {f"b{index}": b"x%d" % index for index in range(7)}
+    _, runtime = run(files, batch=4)
+    assert runtime.batches == [4, 4, 1]
+
+
+def test_equal_bytes_are_inferred_once_and_captioned_everywhere() -> None:
+    rows, runtime = run({"a": png((9, 9, 9)), "b": png((9, 9, 9)), "c": png((1, 2, 3))})
+    assert sum(runtime.batches) == 2
+    assert rows["b"]["caption"] == rows["a"]["caption"] == "9 9 9"
+    assert [rows[path]["inferred"] for path in "abc"] == [True, False, True]
+
+
+def test_equal_bad_bytes_are_rejected_everywhere() -> None:
+    rows, _ = run({"a": b"junk", "b": b"junk"})
+    assert rows["a"]["reason"] == rows["b"]["reason"] == "not_an_image"
+
+
+def test_an_image_with_a_caption_is_neither_decoded_nor_inferred() -> None:
+    known = image_key(hashlib.sha256(png((5, 5, 5))).hexdigest())
+    rows, runtime = run({"a": png((5, 5, 5)), "b": png((6, 6, 6))}, known=(known,))
+    assert rows["a"]["status"] == "already_captioned"
+    assert rows["a"]["decode_seconds"] == 0
+    assert runtime.batches == [1]
+
+
+def test_the_model_is_loaded_once_for_many_partitions() -> None:
+    LOADS.clear()
+    load_once.cache_clear()
+    for _ in range(3):
+        load_once(FakeModel("same"))
+    assert len(LOADS) == 1
+
+
+def test_known_keys_are_found_exactly() -> None:
+    keys = np.array([1, 5, 2**64 - 1], np.uint64)
+    assert [contains(keys, key) for key in (0, 1, 4, 5, 2**64 - 1)] == [
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_a_vanished_local_file_has_its_reason(tmp_path: Path) -> None:
+    source = AssignedLocalFiles([[f"file:{tmp_path}/gone.jpg"]], max_bytes=100)
+    (file,) = source(iter([pa.RecordBatch.from_pydict({"id": [0]})]))
+    content = file.read()
+    assert (content.data, content.reason) == (None, "vanished")
+
+
+def test_a_local_file_over_the_limit_stays_unread(tmp_path: Path) -> None:
+    (tmp_path / "big.jpg").write_bytes(b"x" * 101)
+    source = AssignedLocalFiles([[f"file:{tmp_path}/big.jpg"]], max_bytes=100)
+    (file,) = source(iter([pa.RecordBatch.from_pydict({"id": [0]})]))
+    content = file.read()
+    assert (content.data, content.length, content.reason) == (None, 101, "too_large")

@@ -1,0 +1,173 @@
+"""Captioning in one Python worker: read, hash, decode and infer with no hop in between.
+
+The worker turns each file of its task into exactly one `Outcome`, in any order; a bad file is an
+outcome with a reason. The model is loaded once per Python worker, whatever the number of tasks,
+partitions and jobs. Equal bytes within a task are inferred once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from models.package import open_package
+from models.runtime import CaptionRuntime, Precision, RuntimeName, load_runtime
+from pyspark import SparkFiles
+
+from models.images import DecodeLimits
+from udfs.outcome import CAPTIONED, OUTCOME_SCHEMA, Outcome
+from udfs.preparation import Preparation, Prepared, map_ahead, timed
+from udfs.sources import Source
+
+ROWS_PER_BATCH = 256
+
+
+class RuntimeFactory(Hashable, Protocol):
+    """Loads a model; equal factories share one model per Python worker."""
+
+    def __call__(self) -> CaptionRuntime:
+        """Return the loaded runtime."""
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """The model package that the driver shipped to every node as an archive.
+
+    Attributes:
+        archive: name under which Spark unpacked it.
+        runtime, precision, beam_width, threads: see `models.runtime.load_runtime`.
+    """
+
+    archive: str
+    runtime: RuntimeName
+    precision: Precision
+    beam_width: int
+    threads: int
+
+    def __call__(self) -> CaptionRuntime:
+        """Verify the package on this node and load it."""
+        package = open_package(Path(SparkFiles.get(self.archive)))
+        return load_runtime(
+            package,
+            runtime=self.runtime,
+            precision=self.precision,
+            beam_width=self.beam_width,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True)
+class CaptionPlan:
+    """All that a worker needs besides its files.
+
+    Attributes:
+        model: loads the runtime.
+        limits: what one file may cost.
+        batch_images: images inferred together.
+        decode_threads: threads that read and decode ahead of the model; 0 does it inline.
+        known_images: callable that returns the sorted first 64 bits of the image ids that have a
+            caption already, `uint64 [K]`.
+    """
+
+    model: RuntimeFactory
+    limits: DecodeLimits
+    batch_images: int
+    decode_threads: int
+    known_images: Callable[[], npt.NDArray[np.uint64]]
+
+
+@dataclass(frozen=True)
+class CaptionWorker:
+    """The function that `DataFrame.mapInArrow` runs on each partition."""
+
+    source: Source
+    plan: CaptionPlan
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the outcomes of the partition's files, as `OUTCOME_SCHEMA`."""
+        runtime = load_once(self.plan.model)
+        prepare = Preparation(
+            limits=self.plan.limits,
+            image_size=runtime.image_size,
+            known_images=self.plan.known_images(),
+        )
+        prepared = map_ahead(prepare, self.source(batches), threads=self.plan.decode_threads)
+        outcomes = infer(timed(prepared), runtime, batch_images=self.plan.batch_images)
+        for group in in_groups(outcomes, ROWS_PER_BATCH):
+            yield pa.RecordBatch.from_pylist([asdict(row) for row in group], OUTCOME_SCHEMA)
+
+
+@lru_cache(maxsize=1)
+def load_once(factory: RuntimeFactory) -> CaptionRuntime:
+    """Load a model once in this process; another model takes its place."""
+    return factory()
+
+
+def infer(
+    prepared: Iterable[Prepared], runtime: CaptionRuntime, *, batch_images: int
+) -> Iterator[Outcome]:
+    """Yield one outcome per prepared file; twins come last, with their first's result."""
+    waiting: list[Prepared] = []
+    results: dict[str, Outcome] = {}
+    twins: list[Outcome] = []
+    for item in prepared:
+        if item.twin:
+            twins.append(item.outcome)
+        elif item.pixels is None:
+            yield _remember(results, item.outcome)
+        else:
+            waiting.append(item)
+            if len(waiting) == batch_images:
+                yield from (_remember(results, row) for row in caption_group(waiting, runtime))
+                waiting = []
+    if waiting:
+        yield from (_remember(results, row) for row in caption_group(waiting, runtime))
+    for twin in twins:
+        yield results[str(twin.image_id)].for_twin(twin)
+
+
+def caption_group(group: list[Prepared], runtime: CaptionRuntime) -> Iterator[Outcome]:
+    """Caption the pixels of a group in one call; the n-th caption belongs to the n-th image."""
+    pixels = np.stack([item.pixels for item in group if item.pixels is not None])
+    started = time.perf_counter()
+    features = runtime.encode(pixels)
+    encoded = time.perf_counter()
+    captions = runtime.generate(features)
+    generated = time.perf_counter()
+    now = datetime.now(tz=UTC)
+    for item, caption in zip(group, captions, strict=True):
+        yield replace(
+            item.outcome,
+            status=CAPTIONED,
+            caption=caption.text,
+            score=caption.score,
+            captioned_at=now,
+            inferred=True,
+            encode_seconds=(encoded - started) / len(group),
+            generate_seconds=(generated - encoded) / len(group),
+        )
+
+
+T = TypeVar("T")
+
+
+def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of `size`, the last one shorter."""
+    remaining = iter(items)
+    while group := list(islice(remaining, size)):
+        yield group
+
+
+def _remember(results: dict[str, Outcome], outcome: Outcome) -> Outcome:
+    if outcome.image_id is not None:
+        results[outcome.image_id] = outcome
+    return outcome

@@ -1,0 +1,156 @@
+"""From a file to pixels or to its outcome without inference: read, hash, look up, decode."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+from models.isolation import IsolatedPreprocessor
+from models.watchdog import guard
+from pyspark import TaskContext
+
+from models.images import DecodeLimits, Preprocessed, preprocess_image
+from udfs.outcome import ALREADY_CAPTIONED, Outcome
+from udfs.sources import Content, SourceFile
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A file ready for the model (`pixels`), finished (`pixels` is None), or a twin.
+
+    Attributes:
+        outcome: what is known so far.
+        pixels: `uint8 [S, S, 3]`.
+        twin: the same bytes are being captioned under another path of this task.
+    """
+
+    outcome: Outcome
+    pixels: npt.NDArray[np.uint8] | None = None
+    twin: bool = False
+
+
+class Preparation:
+    """Reads, hashes and decodes the files of one task; safe in several threads."""
+
+    def __init__(
+        self, *, limits: DecodeLimits, image_size: int, known_images: npt.NDArray[np.uint64]
+    ) -> None:
+        self._limits = limits
+        self._size = image_size
+        self._known = known_images
+        self._first_path: dict[str, str] = {}
+        self._isolated = _is_retry()
+
+    def __call__(self, file: SourceFile) -> Prepared:
+        """Return the file with its pixels, or with the outcome it has without inference."""
+        started = time.perf_counter()
+        content = file.read()
+        read = time.perf_counter()
+        outcome = _outcome_of(file.path, content, seconds=read - started)
+        if content.data is None or outcome.image_id is None:
+            return Prepared(outcome)
+        if self._first_path.setdefault(outcome.image_id, file.path) != file.path:
+            return Prepared(outcome, twin=True)
+        if contains(self._known, image_key(outcome.image_id)):
+            return Prepared(replace(outcome, status=ALREADY_CAPTIONED))
+        image = self._preprocess(file.path, content.data)
+        return Prepared(_with_image(outcome, image, started=read), image.pixels)
+
+    def _preprocess(self, path: str, data: bytes) -> Preprocessed:
+        """Decode here; where an earlier attempt of the task died, in a child process."""
+        if self._isolated:
+            return isolated_preprocessor().preprocess(data, size=self._size, limits=self._limits)
+        with guard(path, timeout_seconds=self._limits.timeout_seconds):
+            return preprocess_image(data, size=self._size, limits=self._limits)
+
+
+@lru_cache(maxsize=1)
+def isolated_preprocessor() -> IsolatedPreprocessor:
+    """Return this worker's child process for decoding."""
+    return IsolatedPreprocessor()
+
+
+def image_key(image_id: str) -> int:
+    """Return the first 64 bits of a hex SHA-256."""
+    return int(image_id[:16], 16)
+
+
+def contains(sorted_keys: npt.NDArray[np.uint64], key: int) -> bool:
+    """Tell whether `key` is in `sorted_keys` (`uint64 [K]`, ascending)."""
+    wanted = np.uint64(key)
+    position = int(np.searchsorted(sorted_keys, wanted))
+    return position < len(sorted_keys) and bool(sorted_keys[position] == wanted)
+
+
+def map_ahead(
+    function: Callable[[SourceFile], Prepared], files: Iterable[SourceFile], *, threads: int
+) -> Iterator[Prepared]:
+    """Map in order, `threads` files ahead of the consumer; with 0 threads when asked for."""
+    if threads == 0:
+        yield from map(function, files)
+        return
+    remaining = iter(files)
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[Prepared]] = deque(
+            pool.submit(function, file) for file in islice(remaining, 2 * threads)
+        )
+        while ahead:
+            result = ahead.popleft().result()
+            ahead.extend(pool.submit(function, file) for file in islice(remaining, 1))
+            yield result
+
+
+def timed(prepared: Iterator[Prepared]) -> Iterator[Prepared]:
+    """Add to each outcome the time that the consumer waited for it beyond its own work."""
+    while True:
+        started = time.perf_counter()
+        item = next(prepared, None)
+        if item is None:
+            return
+        waited = time.perf_counter() - started
+        work = item.outcome.read_seconds + item.outcome.decode_seconds
+        yield replace(item, outcome=replace(item.outcome, wait_seconds=max(0.0, waited - work)))
+
+
+def _is_retry() -> bool:
+    context = TaskContext.get()
+    return context is not None and context.attemptNumber() > 0
+
+
+def _outcome_of(path: str, content: Content, *, seconds: float) -> Outcome:
+    if content.data is None:
+        return Outcome(
+            path,
+            read_bytes=content.length,
+            read_mtime=content.mtime,
+            reason=content.reason,
+            detail=content.detail,
+            read_seconds=seconds,
+        )
+    return Outcome(
+        path,
+        image_id=hashlib.sha256(content.data).hexdigest(),
+        read_bytes=content.length,
+        read_mtime=content.mtime,
+        read_seconds=seconds,
+    )
+
+
+def _with_image(outcome: Outcome, image: Preprocessed, *, started: float) -> Outcome:
+    return replace(
+        outcome,
+        width=image.width,
+        height=image.height,
+        format=image.format,
+        reason=image.reason,
+        detail=image.detail,
+        decode_seconds=time.perf_counter() - started,
+    )

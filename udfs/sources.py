@@ -1,0 +1,93 @@
+"""Where a task's files come from: paths that the worker opens itself, or rows with the bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from models.reasons import Reason
+
+LOCAL_SCHEME = "file:"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Content(NamedTuple):
+    """What one reading of a file gave: its bytes, or the reason why there are none.
+
+    Attributes:
+        data: the whole file; None if it couldn't be read or is over the limit.
+        length: size in bytes at the time of reading; None if unknown.
+        mtime: modification time (UTC) at the time of reading; None if unknown.
+        reason: code of `models.reasons` where `data` is None.
+        detail: what the system said, for a person.
+    """
+
+    data: bytes | None
+    length: int | None = None
+    mtime: datetime | None = None
+    reason: Reason | None = None
+    detail: str | None = None
+
+
+class SourceFile(NamedTuple):
+    """One file of a task; `read` is called in the thread that decodes it."""
+
+    path: str
+    read: Callable[[], Content]
+
+
+Source = Callable[[Iterator[pa.RecordBatch]], Iterator[SourceFile]]
+
+
+@dataclass(frozen=True)
+class AssignedLocalFiles:
+    """Files on the executor's own file system, by number of the task's unit of work.
+
+    Attributes:
+        units: for each unit, the `file:` paths that belong to it.
+        max_bytes: larger files stay unread.
+    """
+
+    units: Sequence[Sequence[str]]
+    max_bytes: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[SourceFile]:
+        """Yield the files of the units in column `id`."""
+        for batch in batches:
+            for unit in batch.column("id").to_pylist():
+                for path in self.units[unit]:
+                    yield SourceFile(path, lambda path=path: read_local(path, self.max_bytes))  # type: ignore[misc]
+
+
+def content_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[SourceFile]:
+    """Yield the files of rows `path, content, mtime` that Spark has read."""
+    for batch in batches:
+        for index, path in enumerate(batch.column("path").to_pylist()):
+            yield SourceFile(path, lambda batch=batch, index=index: _content_at(batch, index))  # type: ignore[misc]
+
+
+def read_local(path: str, max_bytes: int) -> Content:
+    """Read a `file:` path of at most `max_bytes` bytes; a failure becomes a reason."""
+    try:
+        with open(path.removeprefix(LOCAL_SCHEME), "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            mtime = EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+            if status.st_size > max_bytes:
+                detail = f"{status.st_size} bytes, limit {max_bytes}"
+                return Content(None, status.st_size, mtime, Reason.TOO_LARGE, detail)
+            data = file.readall()
+    except FileNotFoundError:
+        return Content(None, reason=Reason.VANISHED, detail="gone since it was listed")
+    except OSError as failure:
+        return Content(None, reason=Reason.UNREADABLE, detail=os.strerror(failure.errno or 0))
+    return Content(data, len(data), mtime)
+
+
+def _content_at(batch: pa.RecordBatch, index: int) -> Content:
+    data = batch.column("content")[index].as_py()
+    return Content(data, len(data), batch.column("mtime")[index].as_py())

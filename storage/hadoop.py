@@ -1,0 +1,74 @@
+"""The few Hadoop calls that have no Spark API, each in a fixed number of trips to the JVM."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from conf.errors import CaptionlakeError
+
+_CLASS_PREFIX = re.compile(r"^(?:[\w$]+\.)+(?P<name>[\w$]+): ")
+_CONDITION_PREFIX = re.compile(r"^\[[A-Z0-9_.]+\] ")
+
+
+def jvm(spark: SparkSession) -> Any:
+    """Return py4j's view of the driver's JVM."""
+    return spark._jvm
+
+
+def hadoop_path(spark: SparkSession, path: str) -> Any:
+    """Return the text as an org.apache.hadoop.fs.Path."""
+    return jvm(spark).org.apache.hadoop.fs.Path(path)
+
+
+def file_system(spark: SparkSession, path: str) -> Any:
+    """Return the file system that holds the path."""
+    return hadoop_path(spark, path).getFileSystem(_configuration(spark))
+
+
+def path_exists(spark: SparkSession, path: str) -> bool:
+    """Whether a file or folder of exactly this name exists."""
+    return bool(file_system(spark, path).exists(hadoop_path(spark, path)))
+
+
+def is_java_error(error: BaseException, simple_name: str) -> bool:
+    """Whether the error, or a cause of it in the JVM, is of this class (or a subclass' name)."""
+    return any(name == simple_name for name, _ in _causes(error))
+
+
+def one_line(error: BaseException) -> str:
+    """Return the innermost reason of a Spark, Delta or Hadoop error, without a stack trace."""
+    causes = list(_causes(error))
+    name, message = causes[-1] if causes else (type(error).__name__, str(error))
+    first_line = next((line.strip() for line in message.splitlines() if line.strip()), "")
+    first_line = _CONDITION_PREFIX.sub("", _CLASS_PREFIX.sub("", first_line))
+    return f"{first_line} ({name})" if first_line else name
+
+
+@contextmanager
+def reported_as(kind: type[CaptionlakeError], message: str, *, remedy: str = "") -> Iterator[None]:
+    """Turn whatever Spark, Delta or Hadoop raises inside into one line of our own."""
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:
+        raise kind(f"{message}: {one_line(error)}.", remedy=remedy) from error
+
+
+def _configuration(spark: SparkSession) -> Any:
+    return spark._jsc.hadoopConfiguration()
+
+
+def _causes(error: BaseException) -> Iterator[tuple[str, str]]:
+    """Yield class and message of the JVM exception behind an error, outermost first."""
+    throwable = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    for _ in range(20):  # guards against a cycle of causes
+        if throwable is None:
+            return
+        yield throwable.getClass().getSimpleName(), str(throwable.getMessage() or "")
+        throwable = throwable.getCause()

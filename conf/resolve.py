@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Generic, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from conf.environments import Environment, load_environment
 from conf.errors import UsageError
 from conf.settings import Settings
 
 VARIABLE_PREFIX = "CAPTIONLAKE_"
-CONF_FOLDER = Path(__file__).resolve().parent
 
 S = TypeVar("S", bound=Settings)
-
-
-@dataclass(frozen=True)
-class Environment:
-    """One file of `conf/`: where jobs run.
-
-    Attributes:
-        name: the file's name without `.toml`.
-        job: values for job settings.
-        spark: Spark properties, each as text.
-    """
-
-    name: str
-    job: Mapping[str, Any]
-    spark: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -52,20 +35,6 @@ class Resolved(Generic[S]):
             f"{_option(name)[2:]} = {value!r}  ({self.origins[name]})"
             for name, value in values.items()
         )
-
-
-def load_environment(name: str) -> Environment:
-    """Read `conf/NAME.toml`.
-
-    Raises:
-        UsageError: no such environment.
-    """
-    known = sorted(path.stem for path in CONF_FOLDER.glob("*.toml"))
-    if name not in known:
-        raise UsageError(f"There is no environment '{name}'.", remedy=f"Use {', '.join(known)}.")
-    content = tomllib.loads((CONF_FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
-    spark = {key: _property_text(value) for key, value in content.get("spark", {}).items()}
-    return Environment(name, content.get("job", {}), spark)
 
 
 def resolve(
@@ -153,10 +122,6 @@ def _plain_type(annotation: Any) -> Any:
 
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _property_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _from_variables(settings_type: type[Settings], variables: Mapping[str, str]) -> dict[str, str]:

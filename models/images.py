@@ -1,20 +1,26 @@
 """Any bytes to the square pixels that the model takes, or to the reason why not.
 
+Training, the Spark job and any server call this one function; its fingerprint travels with the
+model. The order is the safety: bytes are counted, the type is told by content, the header is parsed
+and held against the limits, and only then does native code decode.
+
 S: side of the model's square input.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cache
+from typing import NamedTuple
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
+from conf.errors import EnvironmentFault
+from models.image_decoding import decode
+from models.image_fingerprint import hash_preprocessing
+from models.image_header import Format, tell_format
+from models.image_layout import Layout
+from models.image_pixels import Pixels, make_square
+from models.image_reading import RefusedError
 from models.reasons import Reason
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,15 @@ class DecodeLimits:
     max_pixels: int = 128_000_000
     timeout_seconds: float = 60.0
 
+    def __post_init__(self) -> None:
+        if min(self.max_file_bytes, self.max_pixels, self.timeout_seconds) <= 0:
+            raise ValueError(f"limits must be positive: {self}")
+
 
 class Preprocessed(NamedTuple):
-    """One image's outcome: pixels `uint8 [S, S, 3]` RGB, or a reason and no pixels.
+    """One image's outcome: pixels uint8 [S, S, 3] RGB, or a reason and no pixels.
 
-    Width and height are the original's, after EXIF orientation; None where unknown.
+    Width and height are the original's after EXIF orientation; None where unknown.
     """
 
     pixels: Pixels | None
@@ -40,48 +50,72 @@ class Preprocessed(NamedTuple):
     detail: str | None
 
 
-def _reject(reason: Reason, detail: str) -> Preprocessed:
-    return Preprocessed(None, None, None, None, reason.value, detail)
+DEFAULT_LIMITS = DecodeLimits()
+# A progressive JPEG walks over all its pixels once per scan; real ones have about ten.
+_MAX_WORK_FACTOR = 64
 
 
 def preprocess_image(
-    data: bytes, *, size: int, limits: DecodeLimits = DecodeLimits()
+    data: bytes, *, size: int, limits: DecodeLimits = DEFAULT_LIMITS
 ) -> Preprocessed:
-    """Decode and squash-resize one file's bytes; bad data is a reason, never an exception."""
-    if not data:
-        return _reject(Reason.EMPTY, "0 bytes")
-    if len(data) > limits.max_file_bytes:
-        return _reject(Reason.TOO_LARGE, f"{len(data)} bytes > {limits.max_file_bytes}")
-    format_name = _sniff(data)
-    if format_name is None:
-        return _reject(Reason.NOT_AN_IMAGE, "unknown content")
+    """Decode one file's bytes and squash them to [size, size, 3]; bad data never raises."""
+    form: Format | None = None
+    layout: Layout | None = None
     try:
-        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        return _reject(Reason.CORRUPT, str(error)[:200])
-    if image is None:
-        return _reject(Reason.CORRUPT, "OpenCV can't decode it")
-    height, width = image.shape[:2]
-    pixels = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    return Preprocessed(np.asarray(pixels, np.uint8), width, height, format_name, None, None)
+        _check_bytes(data, limits)
+        form = tell_format(data)
+        layout = form.read_layout(data)
+        _check_pixels(layout, limits)
+        pixels = make_square(
+            decode(data, form=form, layout=layout, size=size), size=size, layout=layout
+        )
+    except RefusedError as refusal:
+        return _rejected(refusal.reason, refusal.detail, form, layout)
+    except MemoryError:
+        return _rejected(Reason.TOO_LARGE, "not enough memory to decode", form, layout)
+    return Preprocessed(pixels, *layout.shown_size, form.name, None, None)
 
 
-def _sniff(data: bytes) -> str | None:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    heads = {
-        b"\xff\xd8\xff": "jpeg",
-        b"\x89PNG\r\n\x1a\n": "png",
-        b"BM": "bmp",
-        b"GIF8": "gif",
-        b"II*\0": "tiff",
-        b"MM\0*": "tiff",
-    }
-    return next((name for head, name in heads.items() if data.startswith(head)), None)
+def _rejected(
+    reason: Reason, detail: str, form: Format | None, layout: Layout | None
+) -> Preprocessed:
+    width, height = layout.shown_size if layout else (None, None)
+    return Preprocessed(None, width, height, form.name if form else None, reason.value, detail)
 
 
+def _check_bytes(data: bytes, limits: DecodeLimits) -> None:
+    if not data:
+        raise RefusedError(Reason.EMPTY, "0 bytes")
+    if len(data) > limits.max_file_bytes:
+        raise RefusedError(
+            Reason.TOO_LARGE, f"{len(data)} bytes, at most {limits.max_file_bytes} are read"
+        )
+
+
+def _check_pixels(layout: Layout, limits: DecodeLimits) -> None:
+    if layout.width * layout.height > limits.max_pixels:
+        raise RefusedError(
+            Reason.TOO_LARGE,
+            f"{layout.width}x{layout.height} pixels, at most {limits.max_pixels} are decoded",
+        )
+    if layout.work_factor > _MAX_WORK_FACTOR:
+        raise RefusedError(Reason.TOO_LARGE, f"{layout.work_factor} scans")
+
+
+@cache
 def preprocessing_fingerprint(*, size: int) -> str:
-    """Hex SHA-256 over the preprocessing parameters and golden pixels."""
-    import hashlib
+    """Hex SHA-256 over the preprocessing's parameters and golden pixels; equal on every machine.
 
-    return hashlib.sha256(f"squash-area:{size}".encode()).hexdigest()
+    Raises EnvironmentFault where a golden image doesn't decode.
+    """
+
+    def pixels_of(image: bytes) -> Pixels:
+        outcome = preprocess_image(image, size=size)
+        if outcome.pixels is None:
+            raise EnvironmentFault(
+                f"OpenCV can't decode a sound PNG: {outcome.detail}.",
+                remedy="Install the versions of constraints.txt.",
+            )
+        return outcome.pixels
+
+    return hash_preprocessing(pixels_of, size=size)

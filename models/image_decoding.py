@@ -1,0 +1,71 @@
+"""The one place that hands bytes to OpenCV."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from models.image_header import Format
+from models.image_layout import Layout
+from models.image_pixels import Samples
+from models.image_reading import RefusedError, corrupt, truncated
+from models.reasons import Reason
+
+# Scaled-down JPEG decoding blurs a little, so it serves only where this much is left to average.
+REDUCTION_HEADROOM = 2
+_REDUCTIONS = (
+    (8, cv2.IMREAD_REDUCED_COLOR_8),
+    (4, cv2.IMREAD_REDUCED_COLOR_4),
+    (2, cv2.IMREAD_REDUCED_COLOR_2),
+)
+
+# A hostile batch would otherwise write several lines per file into the executors' logs; the
+# outcome row says what happened.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def decode(data: bytes, *, form: Format, layout: Layout, size: int) -> Samples:
+    """OpenCV's samples of the first image, untouched but for scaled-down decoding of JPEG.
+
+    Raises RefusedError: corrupt or truncated where OpenCV gives nothing, too_large where it finds
+    no memory.
+    """
+    scale, flags = choose_reduction(layout, form=form, size=size)
+    image = _imdecode(layout.decodable or data, flags)
+    if image is None:
+        raise _explain_failure(data, form=form, layout=layout)
+    width, height = layout.shown_size if form.name == "tiff" else (layout.width, layout.height)
+    if image.shape[:2] != (-(-height // scale), -(-width // scale)):
+        raise corrupt(f"{image.shape[1]}x{image.shape[0]} pixels, header {width}x{height}")
+    return image
+
+
+def choose_reduction(layout: Layout, *, form: Format, size: int) -> tuple[int, int]:
+    """(divisor, OpenCV flags); the divisor leaves headroom over the square on both sides."""
+    if form.name != "jpeg":
+        return 1, cv2.IMREAD_UNCHANGED
+    needed = size * REDUCTION_HEADROOM
+    for scale, flags in _REDUCTIONS:
+        if min(layout.width, layout.height) // scale >= needed:
+            return scale, flags | cv2.IMREAD_IGNORE_ORIENTATION
+    return 1, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def _imdecode(data: bytes, flags: int) -> Samples | None:
+    """None where OpenCV fails, whichever way it says so. Releases the GIL."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise RefusedError(Reason.TOO_LARGE, "not enough memory to decode") from None
+        return None
+
+
+def _explain_failure(data: bytes, *, form: Format, layout: Layout) -> RefusedError:
+    if form.is_cut_short(data):
+        return truncated("the data end before the last pixel")
+    is_padded = form.name == "jpeg" and layout.decodable is not None
+    # With its end marker libjpeg fills up what is missing, so success here means a short scan.
+    if is_padded and _imdecode(data, cv2.IMREAD_COLOR) is not None:
+        return truncated("the scan ends before its last pixel")
+    return corrupt("OpenCV can't decode it")

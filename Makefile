@@ -1,0 +1,42 @@
+# Every task of this repository; CI calls the same targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+PYTHON := .venv/bin/python
+ARGS ?=
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|'
+
+setup:  ## Make .venv with the development tools, and jars/
+	@tools/setup.sh run dev
+
+test: setup  ## Run all tests; ARGS="-k word" narrows
+	@source tools/prerequisites.sh && check_java
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: setup  ## Lint, formatting and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+format: setup  ## Format and repair what ruff can
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+bench:  ## Measure side by side; ARGS are the benchmark's options
+	@tools/setup.sh run bench
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+package: setup  ## Build what a cluster needs into dist/: code, environment, jars
+	@tools/package.sh
+
+lock: setup  ## Derive constraints.txt from setup.py
+	@tools/lock.sh
+
+clean:  ## Remove what can be made again, except .venv and jars/
+	rm -rf build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: help setup test check format bench package lock clean

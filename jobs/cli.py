@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from conf.errors import CaptionlakeError, UsageError
 from conf.resolve import Resolved, resolve
 from conf.settings import Settings
+from jobs.stopping import Stop, Terminated, run_stoppable
 
 TERMINATED_EXIT_CODE = 143
 PID_FILE_VARIABLE = "CAPTIONLAKE_DRIVER_PID_FILE"
@@ -25,12 +24,8 @@ S = TypeVar("S", bound=Settings)
 log = logging.getLogger("captionlake")
 
 
-class Terminated(BaseException):
-    """The process was asked to end (SIGTERM or Ctrl-C)."""
-
-
 def run_command(
-    main: Callable[[Resolved[S]], None],
+    main: Callable[[Resolved[S], Stop], None],
     settings_type: type[S],
     *,
     command: str,
@@ -54,12 +49,11 @@ def run_command(
         if switches.print_config:
             print(redact(resolved.describe()))
             return 0
-        _end_on_signals()
-        main(resolved)
+        run_stoppable(lambda stop: main(resolved, stop))
     except CaptionlakeError as failure:
         print(f"{command}: {redact(str(failure))}", file=sys.stderr)
         return failure.exit_code
-    except (Terminated, KeyboardInterrupt):
+    except Terminated:
         print(f"{command}: terminated; what was committed stays.", file=sys.stderr)
         return TERMINATED_EXIT_CODE
     return 0
@@ -81,13 +75,3 @@ def _announce_driver() -> None:
     """Tell spark-submit.sh which process takes the signals."""
     if pid_file := os.environ.get(PID_FILE_VARIABLE):
         Path(pid_file).write_text(str(os.getpid()), encoding="utf-8")
-
-
-def _end_on_signals() -> None:
-    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)

@@ -15,13 +15,14 @@ from pyspark import Broadcast, inheritable_thread_target
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.chunks import Chunk, assign_units
-from storage.paths import is_local
-from storage.reading import binary_frame
+from storage.reading import BinaryReader
 from udfs.caption import CaptionPlan, CaptionWorker
 from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA
+from udfs.preparation import image_key
 from udfs.sources import AssignedLocalFiles, Source, content_rows
 
 AHEAD = 2
+Keys = npt.NDArray[np.uint64]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,18 +30,35 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class KnownImages:
-    """Sorted first 64 bits of image ids that have a caption, `uint64 [K]`, as a broadcast."""
+    """Images that have a caption, as the worker sees them: sorted 64-bit keys, `uint64 [K]` each.
 
-    broadcast: Broadcast[npt.NDArray[np.uint64]]
+    Attributes:
+        before: those of earlier runs; None if there are none.
+        recent: those of this run.
+    """
 
-    def __call__(self) -> npt.NDArray[np.uint64]:
-        """Return the array in the worker."""
-        return self.broadcast.value
+    before: Broadcast[Keys] | None
+    recent: Keys
+
+    def __call__(self) -> list[Keys]:
+        """Return the arrays in the worker."""
+        return [self.recent] if self.before is None else [self.before.value, self.recent]
 
 
-def no_known_images() -> npt.NDArray[np.uint64]:
-    """Return the empty array: every image is inferred."""
-    return np.empty(0, np.uint64)
+class ImageMemory:
+    """The driver's side of `KnownImages`; grows as chunks are committed."""
+
+    def __init__(self, before: Broadcast[Keys] | None = None) -> None:
+        self._before = before
+        self._recent: set[int] = set()
+
+    def add(self, image_ids: Iterable[str]) -> None:
+        """Remember images whose captions are committed."""
+        self._recent.update(image_key(image_id) for image_id in image_ids)
+
+    def snapshot(self) -> KnownImages:
+        """Return what is known now."""
+        return KnownImages(self._before, np.sort(np.fromiter(self._recent, np.uint64)))
 
 
 @dataclass(frozen=True)
@@ -49,34 +67,38 @@ class Inference:
 
     Attributes:
         spark: the session.
+        reader: reads files that aren't local; None where all are.
         plan: what the workers need.
+        memory: images that need no inference.
         unit_files: files per Spark task.
         max_file_bytes: larger files aren't read.
     """
 
     spark: SparkSession
+    reader: BinaryReader | None
     plan: CaptionPlan
+    memory: ImageMemory
     unit_files: int
     max_file_bytes: int
 
     def outcomes(self, chunk: Chunk) -> pa.Table:
         """Return one row of `OUTCOME_SCHEMA` per file that could be asked for, in any order."""
         frame, source = self._frame(chunk)
-        worker = CaptionWorker(source, self.plan)
+        worker = CaptionWorker(source, self.plan, self.memory.snapshot())
         return frame.mapInArrow(worker, OUTCOME_DDL).toArrow().cast(OUTCOME_SCHEMA)
 
     def without_known_images(self) -> Inference:
         """Return the same inference, which also infers images that have a caption already."""
-        return replace(self, plan=replace(self.plan, known_images=no_known_images))
+        return replace(self, memory=ImageMemory())
 
     def _frame(self, chunk: Chunk) -> tuple[DataFrame, Source]:
         """Local files are opened by the worker itself, which is faster than through the JVM."""
         slots = self.spark.sparkContext.defaultParallelism
         units = assign_units(chunk.files, unit_files=self.unit_files, slots=slots)
-        if is_local(chunk.paths[0]):
+        if self.reader is None:
             frame = self.spark.range(0, len(units), 1, len(units))
             return frame, AssignedLocalFiles(units, self.max_file_bytes)
-        return binary_frame(self.spark, chunk.paths, partitions=len(units)), content_rows
+        return self.reader.frame(chunk.paths, partitions=len(units)), content_rows
 
 
 def map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:

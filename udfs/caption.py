@@ -19,11 +19,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from models.package import open_package
-from models.runtime import CaptionRuntime, Precision, RuntimeName, load_runtime
 from pyspark import SparkFiles
 
 from models.images import DecodeLimits
+from models.package import open_package
+from models.runtime import CaptionRuntime, Precision, RuntimeName, load_runtime
 from udfs.outcome import CAPTIONED, OUTCOME_SCHEMA, Outcome
 from udfs.preparation import Preparation, Prepared, map_ahead, timed
 from udfs.sources import Source
@@ -74,23 +74,27 @@ class CaptionPlan:
         limits: what one file may cost.
         batch_images: images inferred together.
         decode_threads: threads that read and decode ahead of the model; 0 does it inline.
-        known_images: callable that returns the sorted first 64 bits of the image ids that have a
-            caption already, `uint64 [K]`.
     """
 
     model: RuntimeFactory
     limits: DecodeLimits
     batch_images: int
     decode_threads: int
-    known_images: Callable[[], npt.NDArray[np.uint64]]
 
 
 @dataclass(frozen=True)
 class CaptionWorker:
-    """The function that `DataFrame.mapInArrow` runs on each partition."""
+    """The function that `DataFrame.mapInArrow` runs on each partition.
+
+    Attributes:
+        source: where the partition's files come from.
+        plan: how they are captioned.
+        known_images: returns sorted arrays of image keys that need no inference, `uint64 [K]`.
+    """
 
     source: Source
     plan: CaptionPlan
+    known_images: Callable[[], list[npt.NDArray[np.uint64]]] = list
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the outcomes of the partition's files, as `OUTCOME_SCHEMA`."""
@@ -98,7 +102,7 @@ class CaptionWorker:
         prepare = Preparation(
             limits=self.plan.limits,
             image_size=runtime.image_size,
-            known_images=self.plan.known_images(),
+            known_images=self.known_images(),
         )
         prepared = map_ahead(prepare, self.source(batches), threads=self.plan.decode_threads)
         outcomes = infer(timed(prepared), runtime, batch_images=self.plan.batch_images)

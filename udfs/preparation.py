@@ -13,11 +13,11 @@ from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
-from models.isolation import IsolatedPreprocessor
-from models.watchdog import guard
 from pyspark import TaskContext
 
 from models.images import DecodeLimits, Preprocessed, preprocess_image
+from models.isolation import IsolatedPreprocessor
+from models.watchdog import guard
 from udfs.outcome import ALREADY_CAPTIONED, Outcome
 from udfs.sources import Content, SourceFile
 
@@ -41,7 +41,7 @@ class Preparation:
     """Reads, hashes and decodes the files of one task; safe in several threads."""
 
     def __init__(
-        self, *, limits: DecodeLimits, image_size: int, known_images: npt.NDArray[np.uint64]
+        self, *, limits: DecodeLimits, image_size: int, known_images: list[npt.NDArray[np.uint64]]
     ) -> None:
         self._limits = limits
         self._size = image_size
@@ -59,7 +59,7 @@ class Preparation:
             return Prepared(outcome)
         if self._first_path.setdefault(outcome.image_id, file.path) != file.path:
             return Prepared(outcome, twin=True)
-        if contains(self._known, image_key(outcome.image_id)):
+        if any(contains(keys, image_key(outcome.image_id)) for keys in self._known):
             return Prepared(replace(outcome, status=ALREADY_CAPTIONED))
         image = self._preprocess(file.path, content.data)
         return Prepared(_with_image(outcome, image, started=read), image.pixels)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -74,7 +75,7 @@ def content_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[SourceFile]:
 def read_local(path: str, max_bytes: int) -> Content:
     """Read a `file:` path of at most `max_bytes` bytes; a failure becomes a reason."""
     try:
-        with open(path.removeprefix(LOCAL_SCHEME), "rb", buffering=0) as file:
+        with Path(path.removeprefix(LOCAL_SCHEME)).open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             mtime = EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
             if status.st_size > max_bytes:

@@ -64,7 +64,6 @@ def run(
         limits=DecodeLimits(),
         batch_images=batch,
         decode_threads=threads,
-        known_images=lambda: np.sort(np.array(known, np.uint64)),
     )
     rows = pa.RecordBatch.from_pydict(
         {
@@ -73,7 +72,11 @@ def run(
             "mtime": pa.array([None] * len(files), pa.timestamp("us", tz="UTC")),
         }
     )
-    results = list(CaptionWorker(content_rows, plan)(iter([rows])))
+    results = list(
+        CaptionWorker(content_rows, plan, lambda: [np.sort(np.array(known, np.uint64))])(
+            iter([rows])
+        )
+    )
     assert all(batch.schema == OUTCOME_SCHEMA for batch in results)
     rows_out = [row for batch in results for row in batch.to_pylist()]
     assert len(rows_out) == len({row["path"] for row in rows_out})
@@ -95,7 +98,9 @@ def test_each_caption_belongs_to_its_own_image_among_bad_ones(good: int, threads
     assert set(rows) == set(files)
     for index, (red, green, blue) in enumerate(colours(good)):
         assert rows[f"good{index}"]["caption"] == f"{red} {green} {blue}"
-        assert rows[f"good{index}"]["image_id"] == hashlib.sha256(png((red, green, blue))).hexdigest()
+        assert (
+            rows[f"good{index}"]["image_id"] == hashlib.sha256(png((red, green, blue))).hexdigest()
+        )
         assert rows[f"bad{index}"]["status"] == "rejected"
         assert rows[f"bad{index}"]["caption"] is None
 

@@ -1,0 +1,219 @@
+"""Caption every pending image of an input into a lake: `./spark-submit.sh caption_images`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from conf.errors import (
+    ReconciliationError,
+    RejectedShareError,
+    UsageError,
+)
+from conf.resolve import Resolved
+from conf.settings import CaptionSettings
+from jobs.captioning import CaptionRun, Tally
+from jobs.cli import required, run_command
+from jobs.demonstration import as_demonstration, is_demonstration
+from jobs.inference import ImageMemory, Inference
+from jobs.recording import JOB, Scene, recorded
+from jobs.session import build_session
+from jobs.shipping import ship_package
+from jobs.stopping import Stop
+from jobs.summary import print_captions, print_dry_run, print_summary
+from models.identity import pipeline_version
+from models.images import DecodeLimits
+from models.package import ModelPackage, open_package
+from models.reasons import TRANSIENT
+from models.registry import resolve_model
+from storage.captions import (
+    Reconciliation,
+    Stamp,
+    find_pending,
+    known_image_prefixes,
+    reconcile,
+)
+from storage.lake import open_lake
+from storage.listing import list_files
+from storage.paths import default_batch_depth, is_local, qualify
+from storage.reading import BinaryReader
+from storage.runs import find_run
+from udfs.caption import CaptionPlan, ShippedModel
+
+DESCRIPTION = """\
+Caption every pending image of a directory or glob into Delta tables.
+
+Without --input and --lake it captions sample photographs into ./lake. Every listed file ends in
+exactly one row of the table `captions`: captioned, or rejected with a reason. A file is pending if
+it has no row at the present pipeline version, has changed, or failed for a passing reason; a rerun
+over finished files opens none of them.
+
+exit codes: 0 done, 2 usage, 3 input, 4 model, 5 lake, 6 environment, 7 too many rejected,
+  8 not reconciled, 9 claimed by another run, 143 terminated
+"""
+
+
+def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
+    """Run the job from its settings to its summary."""
+    settings = resolved.settings
+    demonstration = is_demonstration(settings)
+    if demonstration:
+        settings = as_demonstration(settings)
+    required(settings, "input", "lake")
+    package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
+    spark = build_session(JOB, resolved.environment.spark)
+    try:
+        scene = set_scene(spark, stop, settings, env_local=resolved.environment.name == "local")
+        caption(scene, settings, package, show_captions=demonstration)
+    finally:
+        spark.stop()
+
+
+def set_scene(
+    spark: SparkSession, stop: Stop, settings: CaptionSettings, *, env_local: bool
+) -> Scene:
+    """Check input and lake, in this order, before anything is written."""
+    started = time.monotonic()
+    input_path = qualify(spark, str(settings.input), env_local=env_local)
+    lake_path = qualify(spark, str(settings.lake), env_local=env_local)
+    listing = list_files(
+        spark,
+        input_path,
+        include=settings.include,
+        require_success=settings.require_success,
+        lake_uri=lake_path,
+    )
+    listed = time.monotonic()
+    depth = settings.batch_depth
+    lake = open_lake(
+        spark, lake_path, batch_depth=default_batch_depth(input_path) if depth is None else depth
+    )
+    seconds = {"listing": listed - started, "open_lake": time.monotonic() - listed}
+    return Scene(spark, stop, lake, listing, started, seconds)
+
+
+def caption(
+    scene: Scene, settings: CaptionSettings, package: ModelPackage, *, show_captions: bool
+) -> None:
+    """Caption what is pending, account for every listed file, and tell the result."""
+    earlier = find_run(scene.lake, settings.run_id)
+    if earlier is not None and earlier.state == "succeeded":
+        print(f"Run {settings.run_id} has already succeeded; nothing to do.")
+        return
+    stamp = stamp_of(settings, package)
+    with scene.stage("pending"):
+        pending = find_pending(
+            scene.lake,
+            scene.listing,
+            pipeline_version=stamp.pipeline_version,
+            retry_limit=settings.retry_limit,
+            transient_reasons=TRANSIENT,
+        )
+    if settings.dry_run:
+        print_dry_run(scene.listing, pending)
+        return
+    refuse_too_much(pending, settings)
+    with recorded(scene, settings, stamp) as record:
+        tally = caption_pending(scene, settings, package, stamp, pending)
+        with scene.stage("reconcile"):
+            counts = reconcile(scene.lake, scene.listing, stamp=stamp)
+        record.finish(counts, tally)
+        if show_captions:
+            print_captions(scene.lake, record.row, scene.listing)
+        print_summary(scene.lake, record.row, tally)
+        refuse_loss(counts)
+        refuse_rejected_share(counts, settings)
+
+
+def stamp_of(settings: CaptionSettings, package: ModelPackage) -> Stamp:
+    """Return what all rows of this run have in common."""
+    version = pipeline_version(
+        package, beam_width=settings.beam_width, precision=settings.precision
+    )
+    return Stamp(settings.run_id, package.config.name, package.version, version)
+
+
+def refuse_too_much(pending: pa.Table, settings: CaptionSettings) -> None:
+    """Raise UsageError where more is pending than the run may take on."""
+    if settings.max_pending is not None and pending.num_rows > settings.max_pending:
+        raise UsageError(
+            f"{pending.num_rows} images are pending, more than --max-pending "
+            f"{settings.max_pending}; nothing was captioned.",
+            remedy="Look at them with --dry-run; a new model makes every image pending.",
+        )
+
+
+def caption_pending(
+    scene: Scene,
+    settings: CaptionSettings,
+    package: ModelPackage,
+    stamp: Stamp,
+    pending: pa.Table,
+) -> Tally:
+    """Caption the pending files; with none, no model is loaded and no file opened."""
+    tally = Tally()
+    if pending.num_rows == 0:
+        return tally
+    spark = scene.spark
+    paths = pending.column("path").to_pylist()
+    keys = known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
+    inference = Inference(
+        spark=spark,
+        reader=None if is_local(paths[0]) else BinaryReader(spark, paths),
+        plan=plan_of(settings, archive=ship_package(spark, package)),
+        memory=ImageMemory(spark.sparkContext.broadcast(keys) if len(keys) else None),
+        unit_files=settings.partition_files,
+        max_file_bytes=settings.max_file_bytes,
+    )
+    run = CaptionRun(scene.lake, inference, stamp, tally, scene.stop)
+    with scene.stage("captioning"):
+        run.caption(pending, chunk_files=settings.chunk_files, chunk_bytes=settings.chunk_bytes)
+    return tally
+
+
+def plan_of(settings: CaptionSettings, *, archive: str) -> CaptionPlan:
+    """Return what the workers need besides their files."""
+    return CaptionPlan(
+        model=ShippedModel(
+            archive=archive,
+            runtime=settings.runtime,
+            precision=settings.precision,
+            beam_width=settings.beam_width,
+            threads=settings.threads_per_task,
+        ),
+        limits=DecodeLimits(
+            max_file_bytes=settings.max_file_bytes,
+            max_pixels=settings.max_pixels,
+            timeout_seconds=settings.decode_timeout_seconds,
+        ),
+        batch_images=settings.inference_batch_images,
+        decode_threads=settings.decode_threads,
+    )
+
+
+def refuse_loss(counts: Reconciliation) -> None:
+    """Raise ReconciliationError unless every listed file has its outcome in the table."""
+    if not counts.holds:
+        raise ReconciliationError(
+            f"{counts.missing} of {counts.found} listed files have no outcome in the table, "
+            f"for one {counts.first_missing[0]}.",
+            remedy="Run the same command again; finished files are not captioned twice.",
+        )
+
+
+def refuse_rejected_share(counts: Reconciliation, settings: CaptionSettings) -> None:
+    """Raise RejectedShareError where the share of rejected images passes the limit."""
+    done = counts.captioned + counts.rejected
+    if done and counts.rejected / done > settings.max_rejected_share:
+        raise RejectedShareError(
+            f"{counts.rejected} of {done} images were rejected, more than the share "
+            f"{settings.max_rejected_share:g} allows; all rows are committed.",
+            remedy="Query the view rejects_by_reason.",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, CaptionSettings, command=JOB, description=DESCRIPTION))

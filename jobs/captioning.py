@@ -1,0 +1,148 @@
+"""One run of captioning: from pending files to committed, reconciled rows, chunk by chunk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from conf.errors import EnvironmentFault
+from jobs.chunks import Chunk, plan_chunks
+from jobs.inference import Inference, map_ahead
+from jobs.progress import reporting
+from jobs.rows import one_outcome_each
+from jobs.stopping import Stop
+from models.reasons import Reason
+from storage.captions import Stamp, captions_of, commit_chunk
+from storage.lake import Lake
+from storage.reading import probe_unread
+from udfs.outcome import ALREADY_CAPTIONED, CAPTIONED
+
+FIRST_CHUNK_SHARE = 8
+OUTAGE_SHARE = 0.5
+WORKER_STAGES = ("read", "decode", "encode", "generate", "wait")
+
+
+@dataclass
+class Tally:
+    """What a run has done so far; seconds of workers add up over all tasks."""
+
+    inferred: int = 0
+    committed: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        """Add to a stage."""
+        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
+
+    def add_outcomes(self, returned: pa.Table) -> None:
+        """Count a chunk's inferences and worker seconds."""
+        self.inferred += pc.sum(returned.column("inferred")).as_py() or 0
+        for stage in WORKER_STAGES:
+            self.add_seconds(stage, pc.sum(returned.column(f"{stage}_seconds")).as_py() or 0.0)
+
+
+@dataclass(frozen=True)
+class CaptionRun:
+    """Captions pending files and commits them.
+
+    Attributes:
+        lake: where the rows go.
+        inference: turns chunks into outcomes.
+        stamp: what all rows of the run have in common.
+        tally: filled as the run goes.
+        stop: ends the run between chunks.
+    """
+
+    lake: Lake
+    inference: Inference
+    stamp: Stamp
+    tally: Tally
+    stop: Stop
+
+    def caption(self, pending: pa.Table, *, chunk_files: int, chunk_bytes: int) -> None:
+        """Caption all pending files; each chunk is committed while the next is being inferred."""
+        chunks = plan_chunks(
+            pending,
+            max_files=chunk_files,
+            max_bytes=chunk_bytes,
+            first_files=max(1, chunk_files // FIRST_CHUNK_SHARE),
+        )
+        with reporting(pending.num_rows) as reporter:
+            for chunk, returned in map_ahead(self.infer, chunks):
+                self.stop.check()
+                self.tally.add_outcomes(returned)
+                started = time.monotonic()
+                outcomes = self.complete(chunk, returned)
+                commit_chunk(self.lake, chunk.files, outcomes, stamp=self.stamp)
+                self.inference.memory.add(captioned_images(outcomes))
+                self.tally.add_seconds("commit", time.monotonic() - started)
+                self.tally.committed += outcomes.num_rows
+                reporter.advance(outcomes.num_rows)
+
+    def infer(self, chunk: Chunk) -> pa.Table:
+        """Return what the workers made of a chunk, unless the run is to end."""
+        self.stop.check()
+        return self.inference.outcomes(chunk)
+
+    def complete(self, chunk: Chunk, returned: pa.Table) -> pa.Table:
+        """Return one outcome for each file of the chunk, whatever the workers returned."""
+        rows = {row["path"]: row for row in returned.to_pylist()}
+        missing = [path for path in chunk.paths if path not in rows]
+        unread = probe_unread(self.lake.spark, missing) if missing else {}
+        refuse_outage(chunk, rows, unread)
+        twins = self._twins(chunk, rows)
+        return one_outcome_each(chunk.files, rows, unread=unread, twins=twins)
+
+    def _twins(self, chunk: Chunk, rows: dict[str, Any]) -> Mapping[str, Any]:
+        """Return the earlier captions of equal bytes; infer those that have none after all.
+
+        A worker knows earlier images by 64 bits of their hash, and a row may have been withdrawn
+        since: such images are inferred now, and `rows` holds the result.
+        """
+        path_of = {row["image_id"]: path for path, row in rows.items() if _has_twin(row)}
+        if not path_of:
+            return {}
+        version = self.stamp.pipeline_version
+        known = captions_of(self.lake, path_of, pipeline_version=version)
+        twins = {row["image_id"]: row for row in known.to_pylist()}
+        orphans = [p for p, row in rows.items() if _has_twin(row) and row["image_id"] not in twins]
+        if orphans:
+            files = chunk.files.filter(pc.is_in(chunk.files.column("path"), pa.array(orphans)))
+            inferred = self.inference.without_known_images().outcomes(Chunk(chunk.number, files))
+            self.tally.add_outcomes(inferred)
+            rows.update((row["path"], row) for row in inferred.to_pylist())
+        return twins
+
+
+def refuse_outage(
+    chunk: Chunk, rows: Mapping[str, Any], unread: Mapping[str, tuple[str, str]]
+) -> None:
+    """Tell an outage from bad files: most of a chunk failing to be read is no file's fault.
+
+    Raises:
+        EnvironmentFault: the storage fails; nothing of the chunk is committed.
+    """
+    details = [detail for reason, detail in unread.values() if reason == Reason.UNREADABLE]
+    details += [row["detail"] for row in rows.values() if row["reason"] == Reason.UNREADABLE]
+    failing = [detail for detail in details if "permission" not in detail.lower()]
+    if len(failing) > OUTAGE_SHARE * len(chunk.paths):
+        raise EnvironmentFault(
+            f"{len(failing)} of {len(chunk.paths)} files of a chunk can't be read "
+            f"(for one: {failing[0]}), so the storage is failing, not the files.",
+            remedy="Nothing of this chunk was committed; run again when the storage is back.",
+        )
+
+
+def captioned_images(outcomes: pa.Table) -> list[str]:
+    """Return the ids of the images that were captioned."""
+    captioned = outcomes.filter(pc.equal(outcomes.column("status"), CAPTIONED))
+    return list(captioned.column("image_id").to_pylist())
+
+
+def _has_twin(row: Mapping[str, Any]) -> bool:
+    return bool(row["status"] == ALREADY_CAPTIONED)

@@ -1,0 +1,115 @@
+"""The run's own row: written when it begins and when it ends, whatever the end is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from conf.errors import LakeError
+from conf.settings import CaptionSettings
+from conf.version import VERSION
+from jobs.captioning import Tally
+from jobs.cli import redact
+from jobs.stopping import Stop
+from storage.captions import Reconciliation, Stamp
+from storage.lake import Lake
+from storage.runs import RunRecord, RunState, write_run
+
+JOB = "caption_images"
+log = logging.getLogger("captionlake")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The session, the lake and the listed input of a run.
+
+    Attributes:
+        spark: the ready session.
+        stop: whether the run was asked to end.
+        lake: the opened lake.
+        listing: rows of `storage.schemas.LISTING`.
+        started: monotonic seconds at which the session was ready.
+        stage_seconds: wall seconds of the driver's stages so far.
+    """
+
+    spark: SparkSession
+    stop: Stop
+    lake: Lake
+    listing: pa.Table
+    started: float = field(default_factory=time.monotonic)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure a stage of the driver."""
+        started = time.monotonic()
+        yield
+        self.stage_seconds[name] = time.monotonic() - started
+
+
+class Recording:
+    """The run's row, as it stands."""
+
+    def __init__(self, scene: Scene, row: RunRecord) -> None:
+        self._scene = scene
+        self.row = row
+
+    def finish(self, counts: Reconciliation, tally: Tally) -> None:
+        """Fill in what the run did; counts come from the committed table."""
+        seconds = time.monotonic() - self._scene.started
+        done = counts.captioned + counts.rejected
+        self.row = replace(
+            self.row,
+            found=counts.found,
+            already_done=counts.already_done,
+            captioned=counts.captioned,
+            rejected=counts.rejected,
+            excluded=counts.excluded,
+            claimed_elsewhere=counts.claimed_elsewhere,
+            reasons=counts.reasons,
+            stage_seconds=tally.stage_seconds | self._scene.stage_seconds,
+            images_per_second=done / seconds if done else None,
+        )
+
+
+@contextmanager
+def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[Recording]:
+    """Write the run's row at its begin and at its end, whatever the end is."""
+    recording = Recording(scene, _first_row(settings, stamp))
+    write_run(scene.lake, recording.row)
+    try:
+        yield recording
+    except BaseException:
+        scene.stop.begin_closing()
+        _end(recording, scene, "interrupted" if scene.stop.is_asked else "failed")
+        raise
+    _end(recording, scene, "succeeded")
+
+
+def _first_row(settings: CaptionSettings, stamp: Stamp) -> RunRecord:
+    return RunRecord(
+        run_id=settings.run_id,
+        job=JOB,
+        arguments=redact(settings.model_dump_json()),
+        code_version=VERSION,
+        model_version=stamp.model_version,
+        pipeline_version=stamp.pipeline_version,
+        started_at=datetime.now(tz=UTC),
+    )
+
+
+def _end(recording: Recording, scene: Scene, state: RunState) -> None:
+    recording.row = replace(recording.row, state=state, ended_at=datetime.now(tz=UTC))
+    try:
+        write_run(scene.lake, recording.row)
+    except LakeError as failure:
+        if state == "succeeded":
+            raise
+        log.warning("The run's end (%s) could not be recorded: %s", state, failure)

@@ -33,6 +33,11 @@ class Environment:
     job: Mapping[str, Any]
     spark: Mapping[str, str]
 
+    @property
+    def is_local(self) -> bool:
+        """Whether jobs run on this machine alone, so that bare paths mean its own files."""
+        return self.name == "local"
+
     def as_properties_file(self) -> str:
         """Return the Spark properties in the form of Java's properties files."""
         return "".join(f"{key} {_escape(value)}\n" for key, value in self.spark.items())

@@ -20,7 +20,7 @@ from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
 from jobs.inference import ImageMemory, Inference
 from jobs.recording import JOB, Scene, recorded
-from jobs.session import build_session
+from jobs.session import session
 from jobs.shipping import ship_package
 from jobs.stopping import Stop
 from jobs.summary import print_captions, print_dry_run, print_summary
@@ -64,12 +64,9 @@ def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
         settings = as_demonstration(settings)
     required(settings, "input", "lake")
     package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
-    spark = build_session(JOB, resolved.environment.spark)
-    try:
-        scene = set_scene(spark, stop, settings, env_local=resolved.environment.name == "local")
+    with session(JOB, resolved.environment) as spark:
+        scene = set_scene(spark, stop, settings, env_local=resolved.environment.is_local)
         caption(scene, settings, package, show_captions=demonstration)
-    finally:
-        spark.stop()
 
 
 def set_scene(

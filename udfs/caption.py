@@ -23,7 +23,7 @@ from pyspark import SparkFiles
 
 from models.images import DecodeLimits
 from models.package import open_package
-from models.runtime import CaptionRuntime, Precision, RuntimeName, load_runtime
+from models.runtime import CaptionRuntime, Precision, Runtime, load_runtime
 from udfs.outcome import CAPTIONED, OUTCOME_SCHEMA, Outcome
 from udfs.preparation import Preparation, Prepared, map_ahead, timed
 from udfs.sources import Source
@@ -48,7 +48,7 @@ class ShippedModel:
     """
 
     archive: str
-    runtime: RuntimeName
+    runtime: Runtime
     precision: Precision
     beam_width: int
     threads: int

@@ -17,7 +17,8 @@ from jobs.stopping import Stop, Terminated, run_stoppable
 
 TERMINATED_EXIT_CODE = 143
 PID_FILE_VARIABLE = "CAPTIONLAKE_DRIVER_PID_FILE"
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+# In abfs:// and wasb:// the part before the @ is the container, not a user.
+_USER_INFO = re.compile(r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://[^/@\s]+@")
 _TOKEN = re.compile(r"(?i)((?:token|secret|password|sig|signature|key)=)[^&\s]+")
 
 S = TypeVar("S", bound=Settings)
@@ -61,7 +62,7 @@ def run_command(
 
 def redact(text: str) -> str:
     """Return the text without user info or tokens of URIs."""
-    return _TOKEN.sub(r"\1***", _USER_INFO.sub("***@", text))
+    return _TOKEN.sub(r"\1***", _USER_INFO.sub("://***@", text))
 
 
 def required(settings: Settings, *names: str) -> None:

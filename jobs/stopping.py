@@ -75,7 +75,7 @@ def run_stoppable(job: Callable[[Stop], None]) -> None:
 def _run(job: Callable[[Stop], None], stop: Stop, failure: list[BaseException]) -> None:
     try:
         job(stop)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - raised again in the main thread
         failure.append(error)
 
 

@@ -99,8 +99,12 @@ class CrossKeysValues(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, cells: Tensor) -> Tensor:
         """[B, N, D] to [2, B, h, N, Dh]."""
+        return ops.stack(self.pair(cells), axis=0)
+
+    def pair(self, cells: Tensor) -> list[Tensor]:
+        """[B, N, D] to keys and values, each [B, h, N, Dh]."""
         parts = ops.split(self.kv(cells), 2, axis=-1)
-        return ops.stack([split_heads(part, self.heads) for part in parts], axis=0)
+        return [split_heads(part, self.heads) for part in parts]
 
 
 class DecoderLayer(keras.layers.Layer):  # type: ignore[misc]
@@ -141,6 +145,25 @@ class DecoderLayer(keras.layers.Layer):  # type: ignore[misc]
         mixed = self.self_out(merge_heads(attend(queries, keys, values, visible)))
         hidden = self._look_and_think(hidden, mixed, cross, training=False)
         return hidden, ops.stack([keys, values], axis=0)
+
+    def extend(
+        self, hidden: Tensor, earlier: Tensor, cache: list[Tensor], cross: list[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One token that leaves the cache alone: the new hidden [B, 1, D], key and value.
+
+        ``cache`` holds keys and values [B, h, T, Dh], of which ``earlier`` bool [1, 1, 1, T] says
+        which places count; the caller writes the new key and value [B, h, 1, Dh] itself. Spares
+        an exported graph from copying whole caches at every step.
+        """
+        queries, key, value = self._self_parts(hidden)
+        scale = queries.shape[-1] ** -0.5
+        before = ops.matmul(queries, ops.transpose(cache[0], (0, 1, 3, 2))) * scale
+        before = ops.where(earlier, before, ops.cast(MASKED, before.dtype))
+        own = ops.sum(queries * key, axis=-1, keepdims=True) * scale
+        weights = ops.softmax(ops.concatenate([before, own], axis=-1), axis=-1)
+        mixed = ops.matmul(weights[..., :-1], cache[1]) + weights[..., -1:] * value
+        mixed = self.self_out(merge_heads(mixed))
+        return self._look_and_think(hidden, mixed, cross, training=False), key, value
 
     def _self_parts(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         parts = ops.split(self.self_qkv(self.self_norm(hidden)), 3, axis=-1)

@@ -141,13 +141,17 @@ class Captioner(keras.Model):  # type: ignore[misc]
 
     def memory(self, features: Tensor, training: bool = False) -> Tensor:
         """Cross-attention keys and values [L, 2, B, h, N, Dh] of features [B, N, C]."""
+        cells = self.cells(features, training=training)
+        return ops.stack([layer(cells) for layer in self.cross_layers], axis=0)
+
+    def cells(self, features: Tensor, training: bool = False) -> Tensor:
+        """What the decoder looks at, [B, N, D], of features [B, N, C]."""
         normed = self.feature_dropout(self.feature_norm(features), training=training)
         cells = self.feature_projection(normed)
         cells = cells + ops.cast(self.grid_position, cells.dtype)
         for layer in self.grid_layers:
             cells = layer(cells, training=training)
-        cells = self.memory_norm(cells)
-        return ops.stack([layer(cells) for layer in self.cross_layers], axis=0)
+        return self.memory_norm(cells)
 
     def step(
         self, tokens: Tensor, position: Tensor, cache: Tensor, cross: Tensor
@@ -159,7 +163,7 @@ class Captioner(keras.Model):  # type: ignore[misc]
         """
         position = ops.reshape(position, (1,))
         place = ops.take(self.position, position, axis=0)
-        hidden = ops.expand_dims(self._embed(tokens, place), axis=1)
+        hidden = ops.expand_dims(self.embed(tokens, place), axis=1)
         caches = []
         for number, layer in enumerate(self.decoder_layers):
             hidden, new = layer.step(hidden, position, cache[number], cross[number])
@@ -190,7 +194,7 @@ class Captioner(keras.Model):  # type: ignore[misc]
         length = ops.shape(tokens)[1]
         if positions is None:
             positions = ops.broadcast_to(ops.arange(length, dtype="int32"), ops.shape(tokens))
-        hidden = self._embed(tokens, ops.take(self.position, positions, axis=0))
+        hidden = self.embed(tokens, ops.take(self.position, positions, axis=0))
         hidden = self.token_dropout(hidden, training=training)
         visible = _visible(length, segments)
         for number, layer in enumerate(self.decoder_layers):
@@ -215,7 +219,8 @@ class Captioner(keras.Model):  # type: ignore[misc]
         cross = self.memory(features, training=training)
         return self.project(self.hidden_states(inputs["tokens"], cross, training=training))
 
-    def _embed(self, tokens: Tensor, places: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Decoder input of tokens int32 [B, ...] at places, their position vectors [..., D]."""
         words = ops.take(self.embedding, tokens, axis=0) * self.config.width**0.5
         return ops.cast(words + places, self.compute_dtype)
 

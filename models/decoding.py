@@ -1,14 +1,14 @@
 """The rules of decoding, shared by greedy and beam search, and what they ask of a decoder.
 
-Shapes: R rows a backend holds at once (fixed), V vocabulary size, T tokens so far. Tokens are
-int32, log-probabilities float32 (natural log).
+Shapes: R rows a backend holds at once (fixed), G images in a group, V vocabulary size, T tokens so
+far. Tokens are int32, log-probabilities float32 (natural log).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ NEVER_EMITTED = [PAD, START, UNKNOWN]
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.intp]
+# What a decoder looks at, [2L, B, ...] for B images: an encoder's output, private to its runtime.
+Memory = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,11 @@ class StepBackend(Protocol):
     def max_length(self) -> int:
         """The most tokens a row can take, <start> included."""
 
-    def begin(self, features: Floats, *, copies: int) -> None:
-        """Start a group: image g of features [G, N, C] fills ``copies`` rows from g * copies on."""
+    def begin(self, memory: Memory, *, copies: int) -> None:
+        """Start a group: image g of memory [2L, G, ...] fills ``copies`` rows from g * copies."""
 
     def step(self, tokens: Tokens, *, position: int) -> Floats:
-        """Log-probabilities [R, V] after tokens [R] at a position; the caller may overwrite them."""
+        """Log-probabilities [R, V] after tokens [R] at a position; the caller may overwrite it."""
 
     def reorder(self, sources: Indices) -> None:
         """Row r continues from what row sources[r] [R] has seen so far (same image)."""
@@ -79,7 +81,8 @@ def close_sequence(tokens: Sequence[int] | Tokens, *, total: float) -> Decoded:
 def forbid(following: Floats, tokens: Tokens, *, last: bool, no_repeat_ngram: int) -> None:
     """Set to -inf, in place, whatever in following [R, V] may not come after tokens [R, T].
 
-    A caption has at least one word, and ends when no position is left (``last``).
+    A caption has at least one word, no word twice in a row and no n-gram twice at all, and ends
+    when no position is left (``last``).
     """
     if last:
         ends = following[:, END].copy()
@@ -89,6 +92,8 @@ def forbid(following: Floats, tokens: Tokens, *, last: bool, no_repeat_ngram: in
     following[:, NEVER_EMITTED] = -np.inf
     if tokens.shape[1] == 1:
         following[:, END] = -np.inf
+    going_on = np.flatnonzero(tokens[:, -1] != END)
+    following[going_on, tokens[going_on, -1]] = -np.inf
     rows, words = repeating_words(tokens, ngram=no_repeat_ngram)
     following[rows, words] = -np.inf
 

@@ -21,6 +21,7 @@ from models.decoding import (
     DecodingParameters,
     Floats,
     Indices,
+    Memory,
     StepBackend,
     Tokens,
     close_sequence,
@@ -30,20 +31,18 @@ from models.decoding import (
 Sums = npt.NDArray[np.float64]
 
 
-def generate(
-    backend: StepBackend, features: Floats, parameters: DecodingParameters
-) -> list[Decoded]:
-    """The best sequence for each image of features [B, N, C], in order; B may be any number."""
+def generate(backend: StepBackend, memory: Memory, parameters: DecodingParameters) -> list[Decoded]:
+    """The best sequence for each image of memory [2L, B, ...], in order; B may be any number."""
     width = parameters.beam_width
     group = backend.rows // width
     if group < 1:
         raise ValueError(f"{backend.rows} rows can't hold a beam of {width}")
     found: list[Decoded] = []
-    for first in range(0, len(features), group):
-        chosen = features[first : first + group]
+    decode = _decode_greedy if width == 1 else _decode_beam
+    for first in range(0, memory.shape[1], group):
+        chosen = memory[:, first : first + group]
         backend.begin(chosen, copies=width)
-        decode = _decode_greedy if width == 1 else _decode_beam
-        found += decode(backend, len(chosen), parameters)
+        found += decode(backend, chosen.shape[1], parameters)
     return found
 
 
@@ -168,6 +167,8 @@ class _Finished:
     def is_settled(self, best_total: float) -> bool:
         """Whether nothing that goes on, summing to best_total at most by now, can get in."""
         attainable = best_total / self._longest
+        if best_total == -np.inf:
+            return True
         return len(self._ranked) == self._width and self._ranked[-1][0] >= attainable
 
     def best(self) -> Decoded:

@@ -1,1 +1,170 @@
-"""The captioner on Keras: GPU executors, training and the reference for everything else."""
+"""The captioner on Keras: GPU executors, training, and the reference for everything else.
+
+Shapes: E images encoded at once, R rows decoded at once (both fixed), S image side, N grid cells,
+C encoder channels, V vocabulary, L layers, h heads, T tokens in a cache, Dh width of a head.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conf.errors import EnvironmentFault, ModelError
+from models.decoding import Floats, Indices, Memory, Tokens
+from models.package import WEIGHTS, ModelPackage
+
+if TYPE_CHECKING:
+    from models.captioner import Captioner
+
+Tensor = Any
+POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16"}
+
+
+def load_keras_engine(package: ModelPackage, *, precision: str, device: str) -> KerasEngine:
+    """Load a package into Keras on "cpu", "gpu" or "gpu:ADDRESS".
+
+    Raises ModelError for a precision that Keras doesn't have, EnvironmentFault for a missing GPU.
+    """
+    if precision not in POLICIES:
+        raise ModelError(
+            f"The Keras runtime has no {precision} form of a model.",
+            remedy="Choose --precision bf16 or float32, or --runtime openvino.",
+        )
+    choose_device(device)
+    from models.captioner import CaptionerConfig, load_captioner
+
+    with _dtype_policy(POLICIES[precision]):
+        config = CaptionerConfig(**package.config.captioner)
+        model = load_captioner(config, package.file(WEIGHTS))
+    on_gpu = device != "cpu"
+    return KerasEngine(model, encode_batch=64 if on_gpu else 8, rows=256 if on_gpu else 64)
+
+
+def choose_device(device: str) -> None:
+    """Make Keras see one GPU or none; a library that is imported already can't be told any more.
+
+    Memory is taken as needed: an executor may share its GPU.
+    """
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    kind, _, address = device.partition(":")
+    if not {"tensorflow", "jax"} & set(sys.modules):
+        if kind == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        elif address:
+            os.environ["CUDA_VISIBLE_DEVICES"] = address
+    if kind == "gpu":
+        _require_gpu()
+
+
+def _require_gpu() -> None:
+    import keras
+
+    if not keras.distribution.list_devices("gpu"):
+        raise EnvironmentFault(
+            "A GPU was asked for, and Keras sees none.",
+            remedy="Check nvidia-smi and that the gpu extra is installed, or choose the CPU.",
+        )
+
+
+@contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+class KerasEngine:
+    """`models.runtime.Engine` over a `models.captioner.Captioner`."""
+
+    def __init__(self, model: Captioner, *, encode_batch: int = 8, rows: int = 64) -> None:
+        self.decoder = KerasDecoder(model, rows=rows)
+        self._batch = encode_batch
+        self._memory = _compiled(lambda pixels: model.memory(model.encode(pixels)))
+
+    def encode(self, pixels: npt.NDArray[np.uint8]) -> Memory:
+        """Keys and values [2L, B, h, N, Dh] float32; see `Engine`."""
+        parts = []
+        for first in range(0, len(pixels), self._batch):
+            chunk = pixels[first : first + self._batch]
+            memory = to_numpy(self._memory(pad_rows(chunk, self._batch, axis=0)))
+            parts.append(memory.reshape(-1, *memory.shape[2:])[:, : len(chunk)])
+        return np.concatenate(parts, axis=1)
+
+
+class KerasDecoder:
+    """`models.decoding.StepBackend` over a `models.captioner.Captioner`."""
+
+    def __init__(self, model: Captioner, *, rows: int) -> None:
+        from keras import ops
+
+        def step(tokens: Tensor, position: Tensor, cache: Tensor, cross: Tensor) -> Any:
+            logits, cache = model.step(tokens, position, cache, cross)
+            return ops.log_softmax(logits, axis=-1), cache
+
+        self.rows = rows
+        self.max_length = model.config.max_length - 1  # <end> is never fed back
+        self._step = _compiled(step)
+        self._take = _compiled(lambda cache, sources: ops.take(cache, sources, axis=2))
+        self._empty_cache = model.empty_cache(rows)
+        self._cache = self._empty_cache
+        self._cross: Tensor = None
+
+    def begin(self, memory: Memory, *, copies: int) -> None:
+        """Start a group; see `StepBackend`."""
+        from keras import ops
+
+        filled = pad_rows(np.repeat(memory, copies, axis=1), self.rows, axis=1)
+        cross = filled.reshape(-1, 2, *filled.shape[1:])
+        self._cross = ops.convert_to_tensor(cross, dtype=self._empty_cache.dtype)
+        self._cache = self._empty_cache
+
+    def step(self, tokens: Tokens, *, position: int) -> Floats:
+        """Log-probabilities [R, V]; see `StepBackend`."""
+        place = np.asarray([position], np.int32)
+        following, self._cache = self._step(tokens, place, self._cache, self._cross)
+        return to_numpy(following).copy()
+
+    def reorder(self, sources: Indices) -> None:
+        """Let row r continue row sources[r]; see `StepBackend`."""
+        self._cache = self._take(self._cache, sources.astype(np.int32))
+
+
+def pad_rows(array: npt.NDArray[Any], rows: int, *, axis: int) -> npt.NDArray[Any]:
+    """Append zeros along an axis up to a number of rows."""
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, rows - array.shape[axis])
+    return np.pad(array, widths) if widths[axis][1] else array
+
+
+def to_numpy(tensor: Tensor) -> Floats:
+    """Float32 array of any backend's float tensor."""
+    from keras import ops
+
+    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as one graph; XLA only on a GPU, since it slows depthwise layers on CPUs."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)  # type: ignore[no-any-return]
+    import tensorflow as tf
+
+    on_gpu = bool(keras.distribution.list_devices("gpu"))
+    return tf.function(function, jit_compile=on_gpu)  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
 """One way to caption pixels, whichever engine runs the model.
 
-Shapes: B images asked for (any number), S image side, N grid cells, C encoder channels.
+Shapes: B images asked for (any number), S image side, L decoder layers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.decoding import Decoded, DecodingParameters, Floats, StepBackend
+from conf.errors import ModelError
+from models.decoding import DecodingParameters, Memory, StepBackend
 from models.generation import generate
 from models.package import ModelPackage
 from models.tokenizer import Tokenizer
@@ -28,12 +29,10 @@ class Caption(NamedTuple):
 
 
 class Engine(Protocol):
-    """What a runtime needs of an inference library, all of it in batches of fixed shape."""
+    """What a runtime needs of an inference library; batch shapes are fixed inside."""
 
-    encode_batch: int
-
-    def encode(self, pixels: Pixels) -> Floats:
-        """Features [encode_batch, N, C] of pixels uint8 [encode_batch, S, S, 3], RGB."""
+    def encode(self, pixels: Pixels) -> Memory:
+        """What the decoder looks at, [2L, B, ...], of pixels uint8 [B, S, S, 3], RGB."""
 
     @property
     def decoder(self) -> StepBackend:
@@ -56,26 +55,18 @@ class CaptionRuntime:
         self._tokenizer = tokenizer
         self._decoding = decoding
 
-    def encode(self, pixels: Pixels) -> Floats:
-        """Features float32 [B, N, C] of pixels uint8 [B, S, S, 3], RGB."""
-        batch = self._engine.encode_batch
-        parts = [
-            self._engine.encode(_pad(chunk, batch))[: len(chunk)]
-            for chunk in (pixels[first : first + batch] for first in range(0, len(pixels), batch))
-        ]
-        return np.concatenate(parts)
+    def encode(self, pixels: Pixels) -> Memory:
+        """What `generate` takes, [2L, B, ...], of pixels uint8 [B, S, S, 3], RGB; B at least 1."""
+        return self._engine.encode(pixels)
 
-    def generate(self, features: Floats) -> list[Caption]:
-        """Captions of features [B, N, C], in order."""
-        found = generate(self._engine.decoder, features, self._decoding)
-        return [self._to_caption(decoded) for decoded in found]
+    def generate(self, memory: Memory) -> list[Caption]:
+        """Captions of what `encode` returned, in order."""
+        found = generate(self._engine.decoder, memory, self._decoding)
+        return [Caption(self._tokenizer.decode(words.tokens), words.score) for words in found]
 
     def caption(self, pixels: Pixels) -> list[Caption]:
-        """Captions of pixels uint8 [B, S, S, 3], RGB, in order."""
+        """Captions of pixels uint8 [B, S, S, 3], RGB, in order; B may be 0."""
         return self.generate(self.encode(pixels)) if len(pixels) else []
-
-    def _to_caption(self, decoded: Decoded) -> Caption:
-        return Caption(self._tokenizer.decode(decoded.tokens), decoded.score)
 
 
 def load_runtime(
@@ -85,13 +76,14 @@ def load_runtime(
     precision: Precision = "int8",
     beam_width: int = 1,
     threads: int = 1,
+    device: str = "cpu",
 ) -> CaptionRuntime:
     """Load a package's model; raises ModelError, or EnvironmentFault for a missing device.
 
-    ``threads`` bounds one OpenVINO runtime. Batch shapes are fixed inside, so that neither how
+    ``threads`` is OpenVINO's. ``device`` is Keras's: "cpu", "gpu" or "gpu:ADDRESS". Batch shapes are fixed inside, so that neither how
     many images are passed at once nor which ones changes any caption.
     """
-    engine = _load_engine(package, runtime, precision, threads)
+    engine = _load_engine(package, runtime, precision=precision, threads=threads, device=device)
     return CaptionRuntime(
         engine,
         tokenizer=package.tokenizer,
@@ -101,20 +93,17 @@ def load_runtime(
 
 
 def _load_engine(
-    package: ModelPackage, runtime: Runtime, precision: Precision, threads: int
+    package: ModelPackage, runtime: Runtime, *, precision: Precision, threads: int, device: str
 ) -> Engine:
-    if runtime == "openvino":
-        from models.openvino_engine import OpenVinoEngine
+    if runtime == "keras":
+        from models.keras_engine import load_keras_engine
 
-        return OpenVinoEngine(package, precision=precision, threads=threads)
-    from models.keras_engine import KerasEngine
+        return load_keras_engine(package, precision=precision, device=device)
+    if device != "cpu":
+        raise ModelError(
+            f"The OpenVINO runtime doesn't run on {device}.",
+            remedy="Choose the Keras runtime for a GPU.",
+        )
+    from models.openvino_engine import OpenVinoEngine
 
-    return KerasEngine(package, precision=precision)
-
-
-def _pad(pixels: Pixels, batch: int) -> Pixels:
-    if len(pixels) == batch:
-        return pixels
-    padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
-    padded[: len(pixels)] = pixels
-    return padded
+    return OpenVinoEngine(package, precision=precision, threads=threads)

@@ -10,7 +10,7 @@ help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|'
 
 setup:  ## Make .venv with the development tools, and jars/
-	@tools/setup.sh run dev
+	@tools/setup.sh dev
 
 test: setup  ## Run all tests; ARGS="-k word" narrows
 	@source tools/prerequisites.sh && check_java

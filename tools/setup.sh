@@ -51,7 +51,7 @@ make_environment() {
   [[ -x .venv/bin/python ]] || "$python" -m venv .venv >>"$LOG" 2>&1 || explain_failure
   pwd >.venv/.made-in
   install_packages "$extras" || explain_failure
-  wanted >".venv/.captionlake-$1"
+  wanted | tee .venv/.captionlake-run >".venv/.captionlake-$1" # each holds what run needs
   say "The environment is ready after $((SECONDS - started)) s."
 }
 

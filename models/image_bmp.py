@@ -8,6 +8,10 @@ from models.image_reading import corrupt, unpack, unsupported
 _OS2_HEADER_BYTES = 12
 _HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _PLAIN, _BIT_FIELDS = 0, 3
+_KNOWN_MASKS = {
+    16: ((0xF800, 0x07E0, 0x001F), (0x7C00, 0x03E0, 0x001F)),
+    32: ((0xFF0000, 0x00FF00, 0x0000FF),),
+}
 _EMBEDDED = {4: "JPEG", 5: "PNG"}
 
 
@@ -29,7 +33,14 @@ def read_layout(data: bytes) -> Layout:
         (compression,) = unpack("<I", data, 30)
         if compression in _EMBEDDED:
             raise unsupported(f"{_EMBEDDED[compression]} inside BMP")
-    return Layout(width, abs(height), ignores_alpha=not _has_alpha_mask(data, header_bytes))
+        if compression == _BIT_FIELDS:
+            _check_masks(data)
+    return Layout(
+        width,
+        abs(height),
+        reads_as_colour=not _has_alpha_mask(data, header_bytes),
+        unset_alpha_is_opaque=True,
+    )
 
 
 def is_cut_short(data: bytes) -> bool:
@@ -42,6 +53,13 @@ def is_cut_short(data: bytes) -> bool:
     return pixels >= len(data) or (
         compression in (0, 3) and pixels + stride * abs(height) > len(data)
     )
+
+
+def _check_masks(data: bytes) -> None:
+    """Refuse channel orders that OpenCV would ignore, giving false colours."""
+    masks = unpack("<III", data, 54)
+    if masks not in _KNOWN_MASKS.get(unpack("<H", data, 28)[0], ()):
+        raise unsupported("BMP with channel masks " + " ".join(f"{mask:x}" for mask in masks))
 
 
 def _has_alpha_mask(data: bytes, header_bytes: int) -> bool:

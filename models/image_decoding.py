@@ -11,8 +11,9 @@ from models.image_pixels import Samples
 from models.image_reading import RefusedError, corrupt, truncated
 from models.reasons import Reason
 
-# Scaled-down JPEG decoding blurs a little, so it serves only where this much is left to average.
-REDUCTION_HEADROOM = 2
+# libjpeg can decode at a half, a quarter or an eighth, at nearly twice the speed. Measured with
+# EfficientNet-Lite0 on 640-pixel photographs, that moves the features as little as saving the JPEG
+# again at quality 75 does, as long as the decoded image still covers the square.
 _REDUCTIONS = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
@@ -41,12 +42,13 @@ def decode(data: bytes, *, form: Format, layout: Layout, size: int) -> Samples:
 
 
 def choose_reduction(layout: Layout, *, form: Format, size: int) -> tuple[int, int]:
-    """(divisor, OpenCV flags); the divisor leaves headroom over the square on both sides."""
-    if form.name != "jpeg":
+    """(divisor, OpenCV flags); the largest divisor that leaves both sides as long as the square."""
+    if not layout.reads_as_colour:
         return 1, cv2.IMREAD_UNCHANGED
-    needed = size * REDUCTION_HEADROOM
+    if form.name != "jpeg":
+        return 1, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     for scale, flags in _REDUCTIONS:
-        if min(layout.width, layout.height) // scale >= needed:
+        if min(layout.width, layout.height) // scale >= size:
             return scale, flags | cv2.IMREAD_IGNORE_ORIENTATION
     return 1, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 

@@ -23,7 +23,7 @@ ALGORITHM = {
     "shrink": "area",
     "enlarge": "linear_exact",
     "alpha_on": "white",
-    "jpeg_reduction_headroom": 2,
+    "jpeg_reduction": "covers_square",
 }
 
 

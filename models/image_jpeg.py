@@ -44,8 +44,9 @@ def read_layout(data: bytes) -> Layout:
         height=frame.height,
         orientation=orientation,
         is_turned=swaps_sides(orientation),
+        reads_as_colour=True,
         decodable=_without_false_end(data, frame, scan),
-        work_factor=_count_scans(data, frame, scan),
+        scans=_count_scans(data, frame, scan),
     )
 
 
@@ -95,7 +96,7 @@ def _read_frame(data: bytes, offset: int, marker: int, frame: _Frame) -> None:
 
 def _without_false_end(data: bytes, frame: _Frame, scan: int) -> bytes | None:
     """The bytes with padding in place of the end marker, where one scan holds the whole image."""
-    end = data.find(b"\xff\xd9", scan)
+    end = data.rfind(b"\xff\xd9", scan)  # backwards: it is nearly always at the end
     if end < 0:
         raise truncated("no end-of-image marker")
     (components,) = unpack("B", data, scan + 4)

@@ -9,11 +9,19 @@ from dataclasses import dataclass
 class Layout:
     """Size and peculiarities of the first image in a file.
 
-    width, height: pixels as stored, before orientation.
-    bytes_per_pixel: upper bound of what decoding holds per pixel, native buffers included.
-    orientation: EXIF 1-8; 1 also where the decoder itself turns the image.
-    is_turned: whether width and height change places when shown.
-    decodable: the bytes to give to OpenCV where they differ from the file's.
+    Attributes:
+        width: pixels as stored, before orientation.
+        height: likewise.
+        orientation: EXIF 1-8 to apply; 1 also where OpenCV itself turns the image.
+        is_turned: whether width and height change places when shown.
+        decodable: the bytes to give to OpenCV where they differ from the file's.
+        reads_as_colour: OpenCV shall give BGR; otherwise whatever the file holds.
+        transparent_grey: this grey value is transparent.
+        is_inverted: 0 means white.
+        is_premultiplied: colours are already multiplied by alpha.
+        ignores_alpha: the fourth channel means something else.
+        unset_alpha_is_opaque: alpha of 0 everywhere means that nobody wrote it.
+        scans: how many times decoding walks over all pixels.
     """
 
     width: int
@@ -21,11 +29,13 @@ class Layout:
     orientation: int = 1
     is_turned: bool = False
     decodable: bytes | None = None
+    reads_as_colour: bool = False
     transparent_grey: int | None = None
+    is_inverted: bool = False
     is_premultiplied: bool = False
     ignores_alpha: bool = False
-    is_inverted: bool = False
-    work_factor: int = 1
+    unset_alpha_is_opaque: bool = False
+    scans: int = 1
 
     @property
     def shown_size(self) -> tuple[int, int]:

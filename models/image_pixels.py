@@ -45,6 +45,8 @@ def flatten_alpha(image: Samples, *, layout: Layout) -> Samples:
     """Composite [H, W, 4] on white to [H, W, 3] of the same dtype."""
     if layout.ignores_alpha or image[..., 3].min() == white_of(image):
         return image[..., :3]
+    if layout.unset_alpha_is_opaque and not image[..., 3].any():
+        return image[..., :3]
     blend = _add_white if layout.is_premultiplied else _blend_with_white
     flat = np.empty((*image.shape[:2], 3), image.dtype)
     rows = max(1, _STRIP_PIXELS // image.shape[1])  # in strips: the wider sums of all would not fit

@@ -11,17 +11,20 @@ from models.image_reading import corrupt, truncated, unpack, unsupported
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_BYTES = 273, 274, 277, 279
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
-EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
+PLANAR, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 338, 339
 _TAGS = frozenset(
     {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS, ORIENTATION, SAMPLES}
     | {STRIP_BYTES, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES}
-    | {SAMPLE_FORMAT}
+    | {PLANAR, SAMPLE_FORMAT}
 )
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _BYTES = {"B": 1, "H": 2, "I": 4, "Q": 8}
-UNSIGNED, FLOAT = 1, 3
+_READ_BITS = {1: {1, 8, 10, 12, 14, 16}, 3: {32, 64}}  # by sample format: unsigned, float
+# None, CCITT, LZW, JPEG, deflate, PackBits and the rarer ones that OpenCV's libtiff holds.
+_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32766, 32771, 32773, 32809, 32946})
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
-UNASSOCIATED = 2
+UNSPECIFIED, UNASSOCIATED = 0, 2
+SEPARATE_PLANES = 2
 _MAX_TILE_SIDE = 1 << 15
 
 Tags = dict[int, tuple[int, ...]]
@@ -51,7 +54,8 @@ def read_layout(data: bytes) -> Layout:
         width=width,
         height=height,
         is_turned=1 <= orientation <= 8 and swaps_sides(orientation),
-        is_premultiplied=bits <= 8 or _one(tags, EXTRA_SAMPLES, 0) != UNASSOCIATED,
+        is_premultiplied=bits <= 8 or _one(tags, EXTRA_SAMPLES, UNASSOCIATED) != UNASSOCIATED,
+        ignores_alpha=_one(tags, EXTRA_SAMPLES, UNASSOCIATED) == UNSPECIFIED,
         is_inverted=bits > 8 and _one(tags, PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO,
     )
 
@@ -107,10 +111,17 @@ def _check_extent(data: bytes, tags: Tags) -> None:
 
 
 def _check_samples(tags: Tags) -> None:
-    """Refuse samples that the decoder would misread."""
-    bits, form = max(tags.get(BITS, (1,))), _one(tags, SAMPLE_FORMAT, UNSIGNED)
+    """Refuse what OpenCV can't read or, worse, reads as other pixels."""
+    all_bits, form = tags.get(BITS, (1,)), _one(tags, SAMPLE_FORMAT, 1)
     photometric, samples = _one(tags, PHOTOMETRIC, BLACK_IS_ZERO), _one(tags, SAMPLES, 1)
-    if form not in (UNSIGNED, FLOAT) or (form == UNSIGNED and bits > 16) or samples > 4:
-        raise unsupported(f"TIFF of {samples} x {bits} bits, sample format {form}")
+    compression, bits = _one(tags, COMPRESSION, 1), all_bits[0]
+    if len(set(all_bits)) != 1 or bits not in _READ_BITS.get(form, ()):
+        raise unsupported(f"TIFF of {bits} bits per sample, sample format {form}")
+    if compression not in _COMPRESSIONS:
+        raise unsupported(f"TIFF compression {compression}")
+    if samples not in (1, 3, 4):  # OpenCV drops the alpha of grey with alpha
+        raise unsupported(f"TIFF of {samples} samples per pixel")
     if bits > 8 and photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         raise unsupported(f"TIFF of {bits} bits, photometric {photometric}")
+    if bits > 8 and samples > 1 and _one(tags, PLANAR, 1) == SEPARATE_PLANES:
+        raise unsupported(f"TIFF of {bits} bits in separate planes")

@@ -52,7 +52,7 @@ class Preprocessed(NamedTuple):
 
 DEFAULT_LIMITS = DecodeLimits()
 # A progressive JPEG walks over all its pixels once per scan; real ones have about ten.
-_MAX_WORK_FACTOR = 64
+_MAX_SCANS = 64
 
 
 def preprocess_image(
@@ -98,8 +98,8 @@ def _check_pixels(layout: Layout, limits: DecodeLimits) -> None:
             Reason.TOO_LARGE,
             f"{layout.width}x{layout.height} pixels, at most {limits.max_pixels} are decoded",
         )
-    if layout.work_factor > _MAX_WORK_FACTOR:
-        raise RefusedError(Reason.TOO_LARGE, f"{layout.work_factor} scans")
+    if layout.scans > _MAX_SCANS:
+        raise RefusedError(Reason.TOO_LARGE, f"{layout.scans} scans")
 
 
 @cache

@@ -1,0 +1,166 @@
+"""The job on a real HDFS: bytes read by Spark, tables on HDFS, nothing opened twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hdfs import InsecureClient
+from pyspark.sql import SparkSession
+
+import jobs.caption_images
+from conf.errors import EnvironmentFault, InputError
+from models.images import preprocess_image
+from models.package import ModelPackage
+from models.runtime import load_runtime
+from tests.captioning import captions, photograph, run_job
+from tests.services.hdfs_daemons import Hdfs
+
+
+class Landing:
+    """A folder of its own on the HDFS, with a batch and a lake."""
+
+    def __init__(self, spark: SparkSession, hdfs: Hdfs) -> None:
+        self.spark = spark
+        self.hdfs = hdfs
+        self.root = f"/{uuid4().hex}"
+        self.client = InsecureClient(hdfs.web_uri, user="root")
+        self.input = f"{hdfs.uri}{self.root}/in"
+        self.lake = f"{hdfs.uri}{self.root}/lake"
+
+    def put(self, name: str, content: bytes) -> str:
+        path = f"{self.root}/in/{name}"
+        self.client.write(path, content, overwrite=True)
+        return path
+
+    def run(self, package: ModelPackage, **settings: Any) -> None:
+        run_job(self.spark, package, input=self.input, lake=self.lake, **settings)
+
+    def captions(self) -> list[dict[str, Any]]:
+        frame = self.spark.read.format("delta").load(f"{self.lake}/captions")
+        return [row.asDict() for row in frame.orderBy("path").collect()]
+
+
+@pytest.fixture
+def landing(spark: SparkSession, hdfs: Hdfs) -> Iterator[Landing]:
+    place = Landing(spark, hdfs)
+    yield place
+    place.client.delete(place.root, recursive=True)
+
+
+def test_each_caption_is_its_own_image_and_the_path_is_fully_qualified(
+    landing: Landing, tiny_package: ModelPackage
+) -> None:
+    contents = {f"a/{seed}.png": photograph(seed) for seed in range(9)}
+    contents["b/odd name [1] {x} #%20 é.png"] = photograph(100)
+    contents["b/broken.jpg"] = b"<html>"
+    for name, content in contents.items():
+        landing.put(name, content)
+    landing.run(tiny_package, chunk_files=4)
+    rows = {row["path"].removeprefix(f"{landing.input}/"): row for row in landing.captions()}
+    assert set(rows) == set(contents)
+    runtime = load_runtime(tiny_package, runtime="openvino", precision="float32")
+    for name, content in contents.items():
+        assert rows[name]["image_id"] == hashlib.sha256(content).hexdigest()
+        pixels = preprocess_image(content, size=tiny_package.config.image_size).pixels
+        expected = None if pixels is None else runtime.caption(pixels[None])[0].text
+        assert rows[name]["caption"] == expected
+
+
+def test_a_rerun_over_a_finished_batch_opens_no_image(
+    landing: Landing, hdfs: Hdfs, tiny_package: ModelPackage
+) -> None:
+    for seed in range(5):
+        landing.put(f"{seed}.png", photograph(seed))
+    mark = hdfs.audit_mark()
+    landing.run(tiny_package)
+    images = f"{landing.root}/in/"
+    assert len([path for path in hdfs.opened_files(mark) if path.startswith(images)]) == 5
+    mark = hdfs.audit_mark()
+    landing.run(tiny_package)
+    assert [path for path in hdfs.opened_files(mark) if path.startswith(images)] == []
+
+
+def test_a_new_file_alone_is_opened(
+    landing: Landing, hdfs: Hdfs, tiny_package: ModelPackage
+) -> None:
+    for seed in range(3):
+        landing.put(f"{seed}.png", photograph(seed))
+    landing.run(tiny_package)
+    new = landing.put("new.png", photograph(50))
+    mark = hdfs.audit_mark()
+    landing.run(tiny_package)
+    images = f"{landing.root}/in/"
+    assert {path for path in hdfs.opened_files(mark) if path.startswith(images)} == {new}
+
+
+def test_files_that_are_still_being_copied_are_left_alone(
+    landing: Landing, tiny_package: ModelPackage
+) -> None:
+    landing.put("ready.png", photograph(1))
+    landing.put("half.png._COPYING_", photograph(2)[:50])
+    landing.put("_temporary/part.png", photograph(3))
+    landing.put(".hidden.png", photograph(4))
+    landing.run(tiny_package)
+    assert [row["path"].rpartition("/")[2] for row in landing.captions()] == ["ready.png"]
+
+
+def test_a_batch_without_its_success_marker_is_refused(
+    landing: Landing, tiny_package: ModelPackage
+) -> None:
+    landing.put("night/1.png", photograph(1))
+    with pytest.raises(InputError, match="_SUCCESS"):
+        run_job(
+            landing.spark,
+            tiny_package,
+            input=f"{landing.input}/night",
+            lake=landing.lake,
+            require_success=True,
+        )
+    landing.put("night/_SUCCESS", b"")
+    run_job(
+        landing.spark,
+        tiny_package,
+        input=f"{landing.input}/night",
+        lake=landing.lake,
+        require_success=True,
+    )
+    assert len(landing.captions()) == 1
+
+
+def test_a_file_deleted_after_the_listing_is_a_reject_to_try_again(
+    landing: Landing, tiny_package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(4):
+        landing.put(f"{seed}.png", photograph(seed))
+    find = jobs.caption_images.find_pending
+
+    def find_then_delete(*values: Any, **named: Any) -> Any:
+        pending = find(*values, **named)
+        landing.client.delete(f"{landing.root}/in/2.png")
+        return pending
+
+    monkeypatch.setattr(jobs.caption_images, "find_pending", find_then_delete)
+    landing.run(tiny_package)
+    assert [row["reason"] for row in landing.captions()] == [None, None, "vanished", None]
+
+
+def test_a_lost_data_node_ends_the_run_and_rejects_nothing(
+    spark: SparkSession, own_hdfs: Hdfs, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    place = Landing(spark, own_hdfs)
+    for seed in range(4):
+        place.put(f"{seed}.png", photograph(seed))
+    arguments = {"input": place.input, "lake": str(tmp_path / "lake")}
+    own_hdfs.data_node.kill()
+    with pytest.raises(EnvironmentFault, match="storage is failing"):
+        run_job(spark, tiny_package, **arguments)
+    assert captions(tmp_path / "lake") == []
+    own_hdfs.data_node.start()
+    own_hdfs.wait_until_ready()
+    run_job(spark, tiny_package, **arguments)
+    assert [row["status"] for row in captions(tmp_path / "lake")] == ["captioned"] * 4

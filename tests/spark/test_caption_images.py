@@ -1,0 +1,313 @@
+"""The whole job on local files: every file one row, reruns free, nothing lost or doubled."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+import jobs.caption_images
+import jobs.captioning
+from conf.errors import (
+    EnvironmentFault,
+    InputError,
+    LakeError,
+    ReconciliationError,
+    RejectedShareError,
+    UsageError,
+)
+from jobs.chunks import Chunk
+from jobs.inference import Inference
+from jobs.stopping import Stop, Terminated
+from models.images import preprocess_image
+from models.package import ModelPackage
+from models.runtime import load_runtime
+from storage.captions import Stamp
+from storage.lake import Lake
+from tests.captioning import captions, fill, photograph, run_job, runs
+
+
+def test_every_file_ends_in_exactly_one_row(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    batch, lake = tmp_path / "in" / "night", tmp_path / "lake"
+    fill(batch, 5)
+    (batch / "page.jpg").write_text("<html>not found</html>")
+    (batch / "nothing.png").write_bytes(b"")
+    (batch / "half.png").write_bytes(photograph(99)[:700])
+    (batch / "_SUCCESS").touch()
+    run_job(spark, tiny_package, input=str(batch), lake=str(lake), run_id="first", chunk_files=3)
+    rows = captions(lake)
+    assert [Path(row["path"]).name for row in rows] == [
+        *(f"{seed:05d}.png" for seed in range(5)),
+        "half.png",
+        "nothing.png",
+        "page.jpg",
+    ]
+    assert [row["status"] for row in rows] == ["captioned"] * 5 + ["rejected"] * 3
+    assert [row["reason"] for row in rows[5:]] == ["truncated", "empty", "not_an_image"]
+    run = runs(lake)["first"]
+    assert (run["state"], run["found"], run["captioned"], run["rejected"]) == (
+        "succeeded",
+        8,
+        5,
+        3,
+    )
+
+
+def test_each_row_holds_the_caption_and_hash_of_its_own_image(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    files = fill(tmp_path / "in", 20)
+    run_job(
+        spark,
+        tiny_package,
+        input=str(tmp_path / "in"),
+        lake=str(tmp_path / "lake"),
+        chunk_files=7,
+        inference_batch_images=4,
+    )
+    runtime = load_runtime(tiny_package, runtime="openvino", precision="float32")
+    size = tiny_package.config.image_size
+    for row, file in zip(captions(tmp_path / "lake"), files, strict=True):
+        assert row["path"] == f"file:{file}"
+        assert row["image_id"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        pixels = preprocess_image(file.read_bytes(), size=size).pixels
+        assert pixels is not None
+        (expected,) = runtime.caption(pixels[None])
+        assert row["caption"] == expected.text
+        assert row["score"] == pytest.approx(expected.score, abs=1e-6)
+
+
+def test_a_rerun_opens_no_image(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    files = fill(tmp_path / "in", 3)
+    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    run_job(spark, tiny_package, run_id="one", **arguments)
+    before = captions(tmp_path / "lake")
+    for file in files:  # other bytes under the same size and time would show in the table
+        status = file.stat()
+        file.write_bytes(b"\0" * status.st_size)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    run_job(spark, tiny_package, run_id="two", **arguments)
+    assert captions(tmp_path / "lake") == before
+    assert runs(tmp_path / "lake")["two"]["already_done"] == 3
+
+
+def test_a_changed_file_is_captioned_again_in_its_row(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    files = fill(tmp_path / "in", 3)
+    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    run_job(spark, tiny_package, **arguments)
+    files[1].write_bytes(photograph(1000))
+    run_job(spark, tiny_package, run_id="later", **arguments)
+    rows = captions(tmp_path / "lake")
+    assert [row["run_id"] == "later" for row in rows] == [False, True, False]
+    assert rows[1]["image_id"] == hashlib.sha256(photograph(1000)).hexdigest()
+
+
+def test_equal_bytes_in_other_batches_and_runs_are_captioned_without_inference(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(tmp_path / "in" / "a", 2)
+    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    run_job(spark, tiny_package, **arguments)
+    fill(tmp_path / "in" / "b", 2)
+    capsys.readouterr()
+    run_job(spark, tiny_package, **arguments)
+    assert "0 inferences" in capsys.readouterr().out
+    rows = captions(tmp_path / "lake")
+    assert [row["caption"] for row in rows[:2]] == [row["caption"] for row in rows[2:]]
+    assert rows[2]["width"] == rows[0]["width"]
+
+
+def test_another_beam_captions_again_and_leaves_the_old_rows(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    fill(tmp_path / "in", 2)
+    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    run_job(spark, tiny_package, **arguments)
+    run_job(spark, tiny_package, beam_width=2, **arguments)
+    rows = captions(tmp_path / "lake")
+    assert len(rows) == 4
+    assert len({row["pipeline_version"] for row in rows}) == 2
+
+
+def test_a_run_that_already_succeeded_passes_at_once(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(tmp_path / "in", 1)
+    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake"), "run_id": "night"}
+    run_job(spark, tiny_package, **arguments)
+    fill(tmp_path / "in", 2)
+    run_job(spark, tiny_package, **arguments)
+    assert "already succeeded" in capsys.readouterr().out
+    assert len(captions(tmp_path / "lake")) == 1
+
+
+def test_a_dry_run_writes_no_row(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(tmp_path / "in", 2)
+    lake = tmp_path / "lake"
+    run_job(spark, tiny_package, input=str(tmp_path / "in"), lake=str(lake), dry_run=True)
+    assert "2 pending" in capsys.readouterr().out
+    assert captions(lake) == []
+    assert runs(lake) == {}
+
+
+def test_a_run_stops_before_more_work_than_meant(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    fill(tmp_path / "in", 2)
+    with pytest.raises(UsageError, match="2 images are pending"):
+        run_job(
+            spark,
+            tiny_package,
+            input=str(tmp_path / "in"),
+            lake=str(tmp_path / "lake"),
+            max_pending=1,
+        )
+
+
+def test_too_many_rejects_fail_the_run_after_committing(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    fill(tmp_path / "in", 1)
+    (tmp_path / "in" / "bad.jpg").write_text("no")
+    with pytest.raises(RejectedShareError, match="1 of 2"):
+        run_job(
+            spark,
+            tiny_package,
+            input=str(tmp_path / "in"),
+            lake=str(tmp_path / "lake"),
+            max_rejected_share=0.4,
+            run_id="poor",
+        )
+    assert len(captions(tmp_path / "lake")) == 2
+    assert runs(tmp_path / "lake")["poor"]["state"] == "failed"
+
+
+def test_a_run_that_loses_a_row_fails_loudly(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "in", 3)
+    commit = jobs.captioning.commit_chunk
+
+    def commit_all_but_one(lake: Lake, files: pa.Table, outcomes: pa.Table, *, stamp: Stamp) -> Any:
+        return commit(lake, files.slice(1), outcomes.slice(1), stamp=stamp)
+
+    monkeypatch.setattr(jobs.captioning, "commit_chunk", commit_all_but_one)
+    with pytest.raises(ReconciliationError, match="1 of 3"):
+        run_job(
+            spark,
+            tiny_package,
+            input=str(tmp_path / "in"),
+            lake=str(tmp_path / "lake"),
+            chunk_files=100,
+            run_id="lossy",
+        )
+    assert runs(tmp_path / "lake")["lossy"]["state"] == "failed"
+
+
+def test_a_stopped_run_is_recorded_and_continued_by_the_next(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "in", 12)
+    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake"), "chunk_files": 2}
+    stop = Stop()
+    commit = jobs.captioning.commit_chunk
+
+    def commit_then_stop(*values: Any, **named: Any) -> Any:
+        result = commit(*values, **named)
+        stop.ask()
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.captioning, "commit_chunk", commit_then_stop)
+        with pytest.raises(Terminated):
+            run_job(spark, tiny_package, stop=stop, run_id="cut", **arguments)
+    cut = captions(tmp_path / "lake")
+    assert 0 < len(cut) < 12
+    assert runs(tmp_path / "lake")["cut"]["state"] == "interrupted"
+    run_job(spark, tiny_package, run_id="rest", **arguments)
+    rows = captions(tmp_path / "lake")
+    assert len(rows) == len({row["path"] for row in rows}) == 12
+    assert runs(tmp_path / "lake")["rest"]["already_done"] == len(cut)
+
+
+def test_a_file_that_vanishes_between_listing_and_reading_is_a_reject_to_try_again(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = fill(tmp_path / "in", 3)
+    find = jobs.caption_images.find_pending
+
+    def find_then_delete(*values: Any, **named: Any) -> Any:
+        pending = find(*values, **named)
+        files[1].unlink(missing_ok=True)
+        return pending
+
+    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.caption_images, "find_pending", find_then_delete)
+        run_job(spark, tiny_package, **arguments)
+    assert [row["reason"] for row in captions(tmp_path / "lake")] == [None, "vanished", None]
+
+
+def test_storage_that_fails_ends_the_run_and_rejects_nothing(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "in", 3)
+    infer = Inference.outcomes
+
+    def all_unreadable(self: Inference, chunk: Chunk) -> pa.Table:
+        table = infer(self, chunk)
+        reason = table.schema.get_field_index("reason")
+        detail = table.schema.get_field_index("detail")
+        table = table.set_column(reason, "reason", [["unreadable"] * table.num_rows])
+        return table.set_column(detail, "detail", [["Input/output error"] * table.num_rows])
+
+    monkeypatch.setattr(Inference, "outcomes", all_unreadable)
+    with pytest.raises(EnvironmentFault, match="storage is failing"):
+        run_job(spark, tiny_package, input=str(tmp_path / "in"), lake=str(tmp_path / "lake"))
+    assert captions(tmp_path / "lake") == []
+
+
+def test_wrong_input_and_lake_are_refused_before_anything_is_written(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="gone"):
+        run_job(spark, tiny_package, input=str(tmp_path / "gone"), lake=str(tmp_path / "lake"))
+    assert not (tmp_path / "lake").exists()
+    fill(tmp_path / "in", 1)
+    with pytest.raises(LakeError, match="in"):
+        run_job(spark, tiny_package, input=str(tmp_path / "in"), lake=str(tmp_path / "in" / "lake"))
+    assert not (tmp_path / "in" / "lake").exists()

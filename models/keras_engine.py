@@ -92,14 +92,22 @@ class KerasEngine:
     def __init__(self, model: Captioner, *, encode_batch: int = 8, rows: int = 64) -> None:
         self.decoder = KerasDecoder(model, rows=rows)
         self._batch = encode_batch
-        self._memory = _compiled(lambda pixels: model.memory(model.encode(pixels)))
+        self._encode = _compiled(lambda pixels: model.memory(model.encode(pixels)))
+        self._look = _compiled(model.memory)
 
     def encode(self, pixels: npt.NDArray[np.uint8]) -> Memory:
         """Keys and values [2L, B, h, N, Dh] float32; see `Engine`."""
+        return self._in_batches(self._encode, pixels)
+
+    def look(self, features: npt.NDArray[Any]) -> Memory:
+        """The same from features [B, N, C] that the model's ``encode`` gave before."""
+        return self._in_batches(self._look, features)
+
+    def _in_batches(self, function: Callable[..., Any], inputs: npt.NDArray[Any]) -> Memory:
         parts = []
-        for first in range(0, len(pixels), self._batch):
-            chunk = pixels[first : first + self._batch]
-            memory = to_numpy(self._memory(pad_rows(chunk, self._batch, axis=0)))
+        for first in range(0, len(inputs), self._batch):
+            chunk = inputs[first : first + self._batch]
+            memory = to_numpy(function(pad_rows(chunk, self._batch, axis=0)))
             parts.append(memory.reshape(-1, *memory.shape[2:])[:, : len(chunk)])
         return np.concatenate(parts, axis=1)
 

@@ -1,0 +1,78 @@
+"""Everything a killed training needs to go on exactly where it was, in one file.
+
+Weights, averaged weights, optimiser state, dropout's random states and the place in the plan;
+image order and augmentation follow from seed and step, so they need no state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from conf.errors import ModelError
+
+
+@dataclass
+class Progress:
+    """Where a training is."""
+
+    phase: int = 0
+    step: int = 0
+    """Steps done in the phase."""
+    best: float = -1.0
+    """Best dev CIDEr so far, over all phases."""
+    stale_epochs: int = 0
+    """Epochs of this phase since it last rose."""
+    loss_sum: float = 0.0
+    """Sum of the epoch's step losses so far."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry of figures per epoch."""
+
+
+def save_checkpoint(
+    path: Path, progress: Progress, variables: Sequence[keras.Variable], *, plan: str
+) -> None:
+    """Write progress and variables; the file before stays until the new one is whole."""
+    arrays = {f"v{n:04d}": np.asarray(v) for n, v in enumerate(variables)}
+    facts = json.dumps({"plan": plan, "progress": dataclasses.asdict(progress)})
+    partial = path.with_suffix(".partial.npz")
+    with partial.open("wb") as file:
+        np.savez(file, facts=np.asarray(facts), **arrays)
+    partial.replace(path)
+
+
+def read_progress(path: Path, *, plan: str) -> Progress | None:
+    """Progress in a checkpoint, None where there is none; ModelError if of another plan."""
+    if not path.exists():
+        return None
+    facts = json.loads(str(_load(path)["facts"]))
+    if facts["plan"] != plan:
+        raise ModelError(
+            f"{path} was written by a training with other options or data.",
+            remedy="Repeat the first options, or choose another --output.",
+        )
+    return Progress(**facts["progress"])
+
+
+def restore_variables(path: Path, variables: Sequence[keras.Variable]) -> None:
+    """Fill the variables from a checkpoint; they must be those that were saved."""
+    arrays = _load(path)
+    for number, variable in enumerate(variables):
+        variable.assign(arrays[f"v{number:04d}"])
+
+
+def _load(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"The checkpoint {path} is not readable ({error}).", remedy="Delete it to start anew."
+        ) from error

@@ -1,0 +1,99 @@
+"""Pixels and captions on a local disk, in parts that are mapped and never read whole.
+
+Shapes: n rows of a part · S image side · N grid cells · C channels.
+A shard folder holds ``part-00000.npy`` (uint8 [n, S, S, 3], RGB), ``part-00000.json`` (names and
+captions of the same rows) and, written last, ``index.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from conf.errors import InputError
+
+PART_ROWS = 512
+
+
+class Example(NamedTuple):
+    """One photograph: name, uint8 [S, S, 3] RGB pixels, and its captions."""
+
+    name: str
+    pixels: npt.NDArray[np.uint8]
+    captions: Sequence[str]
+
+
+class MappedRows:
+    """Rows of several ``.npy`` files as one array on disk; ``take`` copies out what is asked."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._parts = [np.load(path, mmap_mode="r") for path in paths]
+        self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, rows: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Rows by number, in the order asked."""
+        parts = np.searchsorted(self._starts, rows, side="right") - 1
+        return np.stack(
+            [self._parts[p][row - self._starts[p]] for p, row in zip(parts, rows, strict=True)]
+        )
+
+
+class Shards:
+    """An opened shard folder."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open a finished folder; raises InputError when it isn't one."""
+        index = directory / "index.json"
+        if not index.is_file():
+            raise InputError(f"{directory} holds no finished shards.", remedy="Write them anew.")
+        self.directory = directory
+        facts = json.loads(index.read_text(encoding="utf-8"))
+        self.image_size: int = facts["image_size"]
+        self.fingerprint: str = facts["fingerprint"]
+        rows = [json.loads(path.read_text(encoding="utf-8")) for path in _paths(directory, "json")]
+        self.names: list[str] = [name for part in rows for name in part["names"]]
+        self.captions: list[list[str]] = [captions for part in rows for captions in part["captions"]]
+        self.pixels = MappedRows(_paths(directory, "npy"))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _paths(directory: Path, suffix: str) -> list[Path]:
+    return sorted(directory.glob(f"part-*.{suffix}"))
+
+
+def write_shards(examples: Iterable[Example], directory: Path, *, image_size: int) -> Shards:
+    """Write examples to an empty or missing folder, one part in memory at a time."""
+    directory.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    for number, part in enumerate(_in_parts(examples)):
+        stem = directory / f"part-{number:05d}"
+        pixels = np.stack([example.pixels for example in part])
+        rows = {
+            "names": [example.name for example in part],
+            "captions": [list(example.captions) for example in part],
+        }
+        np.save(stem.with_suffix(".npy"), pixels)
+        stem.with_suffix(".json").write_text(json.dumps(rows), encoding="utf-8")
+        digest.update(json.dumps(rows).encode())
+        digest.update(pixels.tobytes())
+    facts = {"image_size": image_size, "fingerprint": digest.hexdigest()}
+    (directory / "index.json").write_text(json.dumps(facts), encoding="utf-8")
+    return Shards(directory)
+
+
+def _in_parts(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    remaining = iter(examples)
+    while part := list(islice(remaining, PART_ROWS)):
+        yield part

@@ -4,7 +4,7 @@
 readonly EXIT_ENVIRONMENT=6
 # The one Spark that the constraints pin; pip's own launchers don't survive a space in the path.
 readonly SPARK_FOLDER=.venv/lib/python3.11/site-packages/pyspark
-readonly SETUP_DISK_MIB=7000 # .venv takes 4.5 GB; the rest is room for unpacking
+readonly SETUP_DISK_MIB=6000 # .venv takes 4 GB; the rest is room for unpacking
 
 say() { printf '%s\n' "$*" >&2; }
 

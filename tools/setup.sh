@@ -45,7 +45,7 @@ make_environment() {
   local extras=${EXTRAS[$1]:-} started=$SECONDS python
   [[ -n $extras ]] || fail "There is no set-up '$1'. Use run, dev, bench or gpu."
   python=$(find_python)
-  check_disk .
+  check_disk "$root"
   say "Setting up .venv ($extras) from constraints.txt; the first time takes a minute or two."
   [[ -f .venv/.made-in && $(<.venv/.made-in) == "$root" ]] || rm -rf .venv
   [[ -x .venv/bin/python ]] || "$python" -m venv .venv >>"$LOG" 2>&1 || explain_failure
@@ -79,8 +79,8 @@ fetch_jars() {
   folder=$(jar_folder "$list")
   check_java
   say "Fetching the jars of tools/$list.txt."
+  rm -rf "$ivy"
   mkdir -p "$folder" "$ivy"
-  rm -rf "$ivy/jars"
   printf 'pass\n' >"$ivy/nothing.py"
   SPARK_HOME=$root/$SPARK_FOLDER PYSPARK_PYTHON=$root/.venv/bin/python \
     "$SPARK_FOLDER/bin/spark-submit" --master 'local[1]' --conf "spark.jars.ivy=$ivy" \
@@ -90,6 +90,7 @@ fetch_jars() {
   (cd "$ivy/jars" && grep -v '^#' "$root/tools/$list.txt" | sha256sum --check --quiet) \
     >>"$LOG" 2>&1 || fail "A fetched jar isn't the one of tools/$list.txt; see $LOG."
   mv "$ivy/jars"/*.jar "$folder/"
+  rm -rf "$ivy"
   sha256sum <"tools/$list.txt" >"jars/.$list"
 }
 

@@ -1,0 +1,54 @@
+"""Imports point one way: jobs → storage, udfs, models, conf; conf is the leaf."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAY_IMPORT = {
+    "conf": set[str](),
+    "models": {"conf"},
+    "udfs": {"models", "conf"},
+    "storage": {"conf"},
+    "jobs": {"storage", "udfs", "models", "conf"},
+}
+SPARK = {"pyspark", "delta", "py4j"}
+MAY_USE_SPARK = {"udfs", "storage", "jobs"}
+
+
+def imported_packages(source: Path) -> Iterator[str]:
+    """Yield the top-level name of every import in a file, those inside functions included."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source} imports relatively"
+            yield (node.module or "").split(".")[0]
+
+
+def imports_of(package: str) -> dict[str, set[str]]:
+    sources = sorted((ROOT / package).rglob("*.py"))
+    return {str(path.relative_to(ROOT)): set(imported_packages(path)) for path in sources}
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_stands_below_it(package: str) -> None:
+    forbidden = set(MAY_IMPORT) - MAY_IMPORT[package] - {package}
+    wrong = {path: names & forbidden for path, names in imports_of(package).items()}
+    assert {path: names for path, names in wrong.items() if names} == {}
+
+
+@pytest.mark.parametrize("package", sorted(set(MAY_IMPORT) - MAY_USE_SPARK))
+def test_spark_stays_out_of_models_and_settings(package: str) -> None:
+    wrong = {path: names & SPARK for path, names in imports_of(package).items()}
+    assert {path: names for path, names in wrong.items() if names} == {}
+
+
+def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
+    source = tmp_path / "late.py"
+    source.write_text("def load():\n    import pyspark.sql\n    from jobs.cli import run\n")
+    assert set(imported_packages(source)) == {"pyspark", "jobs"}

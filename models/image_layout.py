@@ -21,6 +21,8 @@ class Layout:
         is_premultiplied: colours are already multiplied by alpha.
         ignores_alpha: the fourth channel means something else.
         unset_alpha_is_opaque: alpha of 0 everywhere means that nobody wrote it.
+        tile_pixels: of one tile, which may be larger than the image.
+        bytes_per_pixel: at most so many hold one decoded pixel.
         scans: how many times decoding walks over all pixels.
     """
 
@@ -35,6 +37,8 @@ class Layout:
     is_premultiplied: bool = False
     ignores_alpha: bool = False
     unset_alpha_is_opaque: bool = False
+    tile_pixels: int = 0
+    bytes_per_pixel: int = 4
     scans: int = 1
 
     @property

@@ -29,6 +29,7 @@ def read_layout(data: bytes) -> Layout:
         orientation=orientation,
         is_turned=swaps_sides(orientation),
         decodable=kept,
+        bytes_per_pixel=8 if depth == 16 else 4,
         transparent_grey=_read_transparent_grey(transparency, depth) if colour == GREY else None,
     )
 

@@ -23,7 +23,7 @@ def unpack(form: str, data: bytes, offset: int) -> tuple[int, ...]:
     """
     try:
         values: tuple[int, ...] = struct.unpack_from(form, data, offset)
-    except struct.error:
+    except (struct.error, OverflowError):  # the latter from offsets beyond the platform's size
         raise RefusedError(Reason.TRUNCATED, f"ends before byte {offset}") from None
     return values
 

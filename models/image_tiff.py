@@ -25,7 +25,6 @@ _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32766, 32771, 32773, 32809, 3
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 UNSPECIFIED, UNASSOCIATED = 0, 2
 SEPARATE_PLANES = 2
-_MAX_TILE_SIDE = 1 << 15
 
 Tags = dict[int, tuple[int, ...]]
 
@@ -54,6 +53,8 @@ def read_layout(data: bytes) -> Layout:
         width=width,
         height=height,
         is_turned=1 <= orientation <= 8 and swaps_sides(orientation),
+        tile_pixels=_one(tags, TILE_WIDTH, 0) * _one(tags, TILE_HEIGHT, 0),
+        bytes_per_pixel=max(4, _one(tags, SAMPLES, 1) * bits // 8),
         is_premultiplied=bits <= 8 or _one(tags, EXTRA_SAMPLES, UNASSOCIATED) != UNASSOCIATED,
         ignores_alpha=_one(tags, EXTRA_SAMPLES, UNASSOCIATED) == UNSPECIFIED,
         is_inverted=bits > 8 and _one(tags, PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO,
@@ -86,6 +87,8 @@ def _read_values(data: bytes, dialect: _Dialect, at: int) -> tuple[int, ...]:
     letter = _TYPES.get(kind)
     if letter is None:
         raise corrupt(f"a tag of type {kind}")
+    if not count:
+        raise corrupt("a tag without a value")
     inline = 8 if dialect.offset == "Q" else 4
     value_at = at + 4 + inline
     if count * _BYTES[letter] > inline:
@@ -101,9 +104,7 @@ def _one(tags: Tags, tag: int, default: int) -> int:
 
 
 def _check_extent(data: bytes, tags: Tags) -> None:
-    """Refuse strips or tiles past the end, and tiles of absurd size."""
-    if max(_one(tags, TILE_WIDTH, 0), _one(tags, TILE_HEIGHT, 0)) > _MAX_TILE_SIDE:
-        raise corrupt("tiles of absurd size")
+    """Refuse strips or tiles past the end."""
     for offsets, lengths in ((STRIP_OFFSETS, STRIP_BYTES), (TILE_OFFSETS, TILE_BYTES)):
         pairs = zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False)
         if any(offset + length > len(data) for offset, length in pairs):

@@ -25,7 +25,16 @@ from models.reasons import Reason
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What one image may cost: the file's bytes, its pixels, the seconds of one decode."""
+    """What one image may cost.
+
+    Decoding adds at most 8 bytes per pixel of max_pixels (OpenCV holds the samples twice) plus
+    twice max_file_bytes to the process: with these defaults about 1.5 GiB, at the very worst.
+
+    Attributes:
+        max_file_bytes: of the file.
+        max_pixels: of the image; deep samples (16 bits, floating point) allow fewer.
+        timeout_seconds: of one decode.
+    """
 
     max_file_bytes: int = 256 * 1024 * 1024
     max_pixels: int = 128_000_000
@@ -34,6 +43,11 @@ class DecodeLimits:
     def __post_init__(self) -> None:
         if min(self.max_file_bytes, self.max_pixels, self.timeout_seconds) <= 0:
             raise ValueError(f"limits must be positive: {self}")
+
+    @property
+    def max_sample_bytes(self) -> int:
+        """Bytes of decoded samples: four for each pixel."""
+        return 4 * self.max_pixels
 
 
 class Preprocessed(NamedTuple):
@@ -93,13 +107,22 @@ def _check_bytes(data: bytes, limits: DecodeLimits) -> None:
 
 
 def _check_pixels(layout: Layout, limits: DecodeLimits) -> None:
-    if layout.width * layout.height > limits.max_pixels:
+    pixels = max(layout.width * layout.height, layout.tile_pixels)
+    if pixels > limits.max_pixels:
         raise RefusedError(
             Reason.TOO_LARGE,
             f"{layout.width}x{layout.height} pixels, at most {limits.max_pixels} are decoded",
         )
+    if pixels * layout.bytes_per_pixel > limits.max_sample_bytes:
+        raise RefusedError(
+            Reason.TOO_LARGE,
+            f"{layout.width}x{layout.height} pixels of {layout.bytes_per_pixel} bytes,"
+            f" at most {limits.max_sample_bytes} bytes are decoded",
+        )
     if layout.scans > _MAX_SCANS:
-        raise RefusedError(Reason.TOO_LARGE, f"{layout.scans} scans")
+        raise RefusedError(
+            Reason.TOO_LARGE, f"{layout.scans} scans, at most {_MAX_SCANS} are decoded"
+        )
 
 
 @cache

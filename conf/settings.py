@@ -60,10 +60,10 @@ class DecodeSettings(Settings):
         256 * MEBIBYTE, ge=1, description="larger files are rejected unread (too_large)"
     )
     max_pixels: int = Field(
-        100_000_000, ge=1, description="larger images are rejected undecoded (too_large)"
+        128_000_000, ge=1, description="larger images are rejected undecoded (too_large)"
     )
     decode_timeout_seconds: float = Field(
-        30.0, gt=0, description="longest time one image may take to decode"
+        60.0, gt=0, description="longest time one image may take to decode"
     )
 
 

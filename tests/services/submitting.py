@@ -1,0 +1,67 @@
+"""Running a job as a scheduler does: through spark-submit.sh, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 180.0
+
+
+@dataclass
+class Submission:
+    """A job under way."""
+
+    process: subprocess.Popen[str]
+
+    def wait(self) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error."""
+        output, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
+        return self.process.returncode, output, errors
+
+    def terminate(self) -> None:
+        """Ask the script to end, as a scheduler does."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill_all(self) -> None:
+        """Take the script, the JVM, the driver and the workers away without warning."""
+        for group in {os.getpgid(pid) for pid in descendants(self.process.pid)}:
+            os.killpg(group, signal.SIGKILL)
+        self.process.communicate()
+
+
+def submit(*arguments: str, folder: Path) -> Submission:
+    """Start spark-submit.sh with these arguments in a folder."""
+    command = [str(ROOT / "spark-submit.sh"), *arguments]
+    return Submission(
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    )
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the process and all its living descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in descendants(int(child)))]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll until the condition holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the awaited state never came")
+        time.sleep(0.1)

@@ -1,0 +1,105 @@
+"""The job as a scheduler runs it: the demonstration, wrong use, SIGTERM and SIGKILL mid-work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.package import ModelPackage
+from tests.captioning import captions, fill, runs
+from tests.services.submitting import Submission, submit, wait_until
+
+IMAGES = 240
+CHUNK = 8
+
+
+def caption(package: ModelPackage, folder: Path, *, run_id: str) -> Submission:
+    return submit(
+        "caption_images",
+        *("--input", str(folder / "in"), "--lake", str(folder / "lake")),
+        *("--model", str(package.directory), "--precision", "float32"),
+        *("--chunk-files", str(CHUNK), "--run-id", run_id),
+        folder=folder,
+    )
+
+
+def committed(folder: Path) -> int:
+    table = folder / "lake" / "captions" / "_delta_log"
+    return len(captions(folder / "lake")) if table.exists() else 0
+
+
+def test_the_demonstration_captions_sample_photographs_and_then_has_nothing_to_do(
+    tmp_path: Path,
+) -> None:
+    code, output, errors = submit("caption_images", folder=tmp_path).wait()
+    assert code == 0, errors
+    rows = captions(tmp_path / "lake")
+    assert len(rows) >= 8
+    assert all(row["status"] == "captioned" and "<unk>" not in row["caption"] for row in rows)
+    assert all(Path(row["path"]).name in output for row in rows)
+    assert "images/s" in output
+    code, output, errors = submit("caption_images", folder=tmp_path).wait()
+    assert code == 0, errors
+    assert "Nothing is pending" in output
+    assert captions(tmp_path / "lake") == rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "culprit"),
+    [
+        (("--no-such-option",), 2, "--no-such-option"),
+        (("--input", "gone", "--lake", "lake"), 3, "gone"),
+        (("--input", "in", "--lake", "lake", "--model", "no-model"), 4, "no-model"),
+        (("--input", "in"), 2, "--lake"),
+    ],
+)
+def test_wrong_use_ends_in_one_line_with_its_exit_code(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, culprit: str
+) -> None:
+    fill(tmp_path / "in", 1)
+    ended, _, errors = submit("caption_images", *arguments, folder=tmp_path).wait()
+    assert ended == code
+    assert culprit in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert not (tmp_path / "lake").exists()
+
+
+def test_sigterm_ends_the_run_at_a_chunk_and_the_next_run_continues(
+    tmp_path: Path, tiny_package: ModelPackage
+) -> None:
+    fill(tmp_path / "in", IMAGES)
+    first = caption(tiny_package, tmp_path, run_id="first")
+    wait_until(lambda: committed(tmp_path) > 0)
+    first.terminate()
+    code, _, errors = first.wait()
+    cut = committed(tmp_path)
+    assert code == 143, errors
+    assert 0 < cut < IMAGES
+    assert runs(tmp_path / "lake")["first"]["state"] == "interrupted"
+    code, _, errors = caption(tiny_package, tmp_path, run_id="second").wait()
+    assert code == 0, errors
+    assert_all_once(tmp_path)
+    assert runs(tmp_path / "lake")["second"]["already_done"] == cut
+
+
+def test_after_sigkill_the_next_run_continues_and_marks_the_dead_one(
+    tmp_path: Path, tiny_package: ModelPackage
+) -> None:
+    fill(tmp_path / "in", IMAGES)
+    first = caption(tiny_package, tmp_path, run_id="first")
+    wait_until(lambda: committed(tmp_path) > 0)
+    first.kill_all()
+    cut = committed(tmp_path)
+    assert 0 < cut < IMAGES
+    assert runs(tmp_path / "lake")["first"]["state"] == "running"
+    code, _, errors = caption(tiny_package, tmp_path, run_id="second").wait()
+    assert code == 0, errors
+    assert_all_once(tmp_path)
+    states = {name: row["state"] for name, row in runs(tmp_path / "lake").items()}
+    assert states == {"first": "interrupted", "second": "succeeded"}
+
+
+def assert_all_once(folder: Path) -> None:
+    paths = [row["path"] for row in captions(folder / "lake")]
+    assert len(paths) == len(set(paths)) == IMAGES

@@ -72,6 +72,14 @@ def java() -> str:
     return str(Path(home) / "bin" / "java") if home else shutil.which("java") or "java"
 
 
+def is_running(pid: int) -> bool:
+    """Return whether the process exists and has not ended (a zombie has)."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
 def die_with_parent() -> None:
     """Run in the child before exec: the kernel kills it when the test run is gone."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hdfs import InsecureClient
 
-from tests.services.hdfs_daemons import Hdfs
+from tests.services.hdfs_daemons import Hdfs, is_running
 
 ROOT = Path(__file__).resolve().parents[2]
 ORPHAN_MAKER = """\
@@ -79,10 +79,3 @@ def test_a_killed_test_run_leaves_no_daemon(hdfs: Hdfs, tmp_path: Path) -> None:
     while any(is_running(pid) for pid in daemons) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(is_running(pid) for pid in daemons)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False

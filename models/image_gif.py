@@ -8,6 +8,7 @@ from models.reasons import Reason
 
 _EXTENSION, _IMAGE = 0x21, 0x2C
 _MAX_BLOCKS = 2_000_000
+_BYTES_PER_PIXEL = 5  # the canvas beside the frame
 
 
 def read_layout(data: bytes) -> Layout:
@@ -21,7 +22,7 @@ def read_layout(data: bytes) -> Layout:
     left, top, frame_width, frame_height = unpack("<HHHH", data, offset + 1)
     if left + frame_width > width or top + frame_height > height:
         raise corrupt("a frame outside its canvas")
-    return Layout(width, height)
+    return Layout(width, height, bytes_per_pixel=_BYTES_PER_PIXEL)
 
 
 def is_cut_short(data: bytes) -> bool:

@@ -7,6 +7,8 @@ from models.image_layout import Layout
 from models.image_reading import corrupt, truncated, unpack
 
 _MAX_CHUNKS = 100_000
+_ANIMATION = 0x02
+_ANIMATED_BYTES_PER_PIXEL = 6  # libwebp keeps two canvases
 
 
 def read_layout(data: bytes) -> Layout:
@@ -15,8 +17,16 @@ def read_layout(data: bytes) -> Layout:
     if length + 8 > len(data):
         raise truncated(f"{len(data)} of {length + 8} bytes")
     width, height = _read_size(data)
-    orientation = read_orientation(_find_exif(data)) if data[12:16] == b"VP8X" else 1
-    return Layout(width, height, orientation=orientation, is_turned=swaps_sides(orientation))
+    is_extended = data[12:16] == b"VP8X"
+    orientation = read_orientation(_find_exif(data)) if is_extended else 1
+    is_animated = is_extended and bool(unpack("B", data, 20)[0] & _ANIMATION)
+    return Layout(
+        width,
+        height,
+        orientation=orientation,
+        is_turned=swaps_sides(orientation),
+        bytes_per_pixel=_ANIMATED_BYTES_PER_PIXEL if is_animated else 4,
+    )
 
 
 def _read_size(data: bytes) -> tuple[int, int]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from py4j.protocol import Py4JError
-from pyspark import SparkConf
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from conf.environments import Environment
 from conf.errors import EnvironmentFault
+
+# Set in a driver that spark-submit started. spark-submit.sh hands it the environment's properties
+# beneath the user's own options; set again here, they would outweigh those.
+SPARK_SUBMIT_VARIABLE = "PYSPARK_GATEWAY_PORT"
 
 
 @contextmanager
@@ -32,11 +36,9 @@ def session(job: str, environment: Environment) -> Iterator[SparkSession]:
 
 def build_session(job: str, environment: Environment) -> SparkSession:
     """Return the running session of this process, or start one."""
-    already_set = {key for key, _ in SparkConf().getAll()}
     builder = SparkSession.builder.appName(f"captionlake-{job}")
-    for key, value in environment.spark.items():
-        if key not in already_set:
-            builder = builder.config(key, value)
+    if SPARK_SUBMIT_VARIABLE not in os.environ:
+        builder = builder.config(map=dict(environment.spark))
     try:
         return builder.getOrCreate()
     except (PySparkException, Py4JError) as failure:

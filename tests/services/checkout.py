@@ -35,6 +35,8 @@ def make_checkout(root: Path) -> Checkout:
     for name in COPIED:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / name)
+    for name in ("__init__.py", "session.py"):
+        shutil.copy2(ROOT / "jobs" / name, root / "jobs" / name)
     _borrow_environment(root)
     _borrow_jars(root)
     return Checkout(root)

@@ -20,10 +20,11 @@ from tests.services.hdfs_daemons import is_running
 REPORT = """\
 \"\"\"Write down what the driver sees.\"\"\"
 import json, os, sys
-from pyspark.sql import SparkSession
+from conf.environments import load_environment
+from jobs.session import build_session
 
 if __name__ == "__main__":
-    spark = SparkSession.builder.getOrCreate()
+    spark = build_session("report", load_environment("local"))
     spark.range(3).write.format("delta").save(sys.argv[2])
     worker = spark.sparkContext.parallelize([0], 1).map(lambda _: sys.executable).first()
     seen = {

@@ -24,7 +24,7 @@ from models.captioner import Captioner
 Tensor = Any
 
 
-class EncoderPart(keras.Model):  # type: ignore[misc]
+class EncoderPart(keras.Model):
     """pixels [B, S, S, 3] to keys and values per decoder layer, each [B, h, N, Dh]."""
 
     def __init__(self, captioner: Captioner) -> None:
@@ -38,7 +38,7 @@ class EncoderPart(keras.Model):  # type: ignore[misc]
         return [part for layer in self.captioner.cross_layers for part in layer.pair(cells)]
 
 
-class DecoderPart(keras.Model):  # type: ignore[misc]
+class DecoderPart(keras.Model):
     """One token per row, each row at a position of its own."""
 
     def __init__(self, captioner: Captioner) -> None:

@@ -93,21 +93,13 @@ class KerasEngine:
         self.decoder = KerasDecoder(model, rows=rows)
         self._batch = encode_batch
         self._encode = _compiled(lambda pixels: model.memory(model.encode(pixels)))
-        self._look = _compiled(model.memory)
 
     def encode(self, pixels: npt.NDArray[np.uint8]) -> Memory:
         """Keys and values [2L, B, h, N, Dh] float32; see `Engine`."""
-        return self._in_batches(self._encode, pixels)
-
-    def look(self, features: npt.NDArray[Any]) -> Memory:
-        """The same from features [B, N, C] that the model's ``encode`` gave before."""
-        return self._in_batches(self._look, features)
-
-    def _in_batches(self, function: Callable[..., Any], inputs: npt.NDArray[Any]) -> Memory:
         parts = []
-        for first in range(0, len(inputs), self._batch):
-            chunk = inputs[first : first + self._batch]
-            memory = to_numpy(function(pad_rows(chunk, self._batch, axis=0)))
+        for first in range(0, len(pixels), self._batch):
+            chunk = pixels[first : first + self._batch]
+            memory = to_numpy(self._encode(pad_rows(chunk, self._batch, axis=0)))
             parts.append(memory.reshape(-1, *memory.shape[2:])[:, : len(chunk)])
         return np.concatenate(parts, axis=1)
 
@@ -171,8 +163,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.jit(function)  # type: ignore[no-any-return]
+        return jax.jit(function)
     import tensorflow as tf
 
     on_gpu = bool(keras.distribution.list_devices("gpu"))
-    return tf.function(function, jit_compile=on_gpu)  # type: ignore[no-any-return]
+    return tf.function(function, jit_compile=on_gpu)

@@ -71,10 +71,19 @@ def score_captions(
     mean_cider, cider_by_image = cider.compute_score()
     pairs = zip(said, expected, strict=True)
     rouge_l = float(np.mean([rouge.calc_score([caption], known) for caption, known in pairs]))
+    counts = Counter(captions)
     figures = CaptionFigures(
-        len(captions), *(float(score) for score in bleu_scores), rouge_l, float(mean_cider),
-        **_variety(captions),
-    )  # fmt: skip
+        images=len(captions),
+        bleu_1=float(bleu_scores[0]),
+        bleu_2=float(bleu_scores[1]),
+        bleu_3=float(bleu_scores[2]),
+        bleu_4=float(bleu_scores[3]),
+        rouge_l=rouge_l,
+        cider=float(mean_cider),
+        mean_words=float(np.mean([len(caption.split()) for caption in captions])),
+        distinct_captions=len(counts),
+        most_frequent_share=counts.most_common(1)[0][1] / len(captions),
+    )
     return Scored(figures, [float(score) for score in cider_by_image])
 
 
@@ -110,16 +119,6 @@ def _split_all(
     words = iter(split([*captions, *known]))
     said = [next(words) for _ in captions]
     return said, [[next(words) for _ in sentences] for sentences in references]
-
-
-def _variety(captions: Sequence[str]) -> dict[str, float]:
-    """Figures that show a model saying the same of everything."""
-    counts = Counter(captions)
-    return {
-        "mean_words": float(np.mean([len(caption.split()) for caption in captions])),
-        "distinct_captions": len(counts),
-        "most_frequent_share": counts.most_common(1)[0][1] / len(captions),
-    }
 
 
 def _find_java() -> str:

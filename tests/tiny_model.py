@@ -43,15 +43,21 @@ def make_tiny_captioner(*, seed: int = 7) -> Captioner:
     import keras
 
     from models.captioner import Captioner, CaptionerConfig
-    from models.encoders import ENCODERS, Encoder
 
-    ENCODERS.setdefault("tiny", Encoder(SIDE, _build_encoder, fetch=_keep_random))
+    register_encoder()
     keras.utils.set_random_seed(seed)
     size = Tokenizer(WORDS).vocabulary_size
     config = CaptionerConfig("tiny", SIDE, size, max_length=10, width=16, heads=2, ffn=32)
     captioner = Captioner(config)
     _spread(captioner, seed=seed)
     return captioner
+
+
+def register_encoder() -> None:
+    """Make the encoder known to Keras in this process; OpenVINO needs no such thing."""
+    from models.encoders import ENCODERS, Encoder
+
+    ENCODERS.setdefault("tiny", Encoder(SIDE, _build_encoder, fetch=_keep_random))
 
 
 def random_pixels(count: int, *, side: int = SIDE, seed: int = 0) -> npt.NDArray[np.uint8]:

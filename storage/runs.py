@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
 
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from conf.errors import LakeError
+from storage.hadoop import reported_as
 from storage.lake import Lake
+from storage.schemas import RUNS
 
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
+_RUN_ID = re.compile(r"[A-Za-z0-9._:+-]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,11 @@ class RunRecord:
     reasons: Mapping[str, int] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     images_per_second: float | None = None
-    batches: Sequence[str] = ()
+    batches: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _RUN_ID.fullmatch(self.run_id):
+            raise ValueError(f"not a run id: {self.run_id!r}")
 
 
 def write_run(lake: Lake, record: RunRecord) -> None:
@@ -46,14 +58,53 @@ def write_run(lake: Lake, record: RunRecord) -> None:
     Raises:
         LakeError: the table can't be written.
     """
-    raise NotImplementedError
+    with reported_as(LakeError, f"Can't write to {lake.runs_uri}", remedy="Check --lake."):
+        (
+            lake.spark.createDataFrame([_as_row(record)], RUNS)
+            .coalesce(1)
+            .write.format("delta")
+            .mode("overwrite")
+            # The run id is the partition and, checked above, has no character of SQL's own.
+            .option("replaceWhere", f"run_id = '{record.run_id}'")
+            .save(lake.runs_uri)
+        )
 
 
 def find_run(lake: Lake, run_id: str) -> RunRecord | None:
     """Return the run's row, or None; lets an id that already succeeded pass at once."""
-    raise NotImplementedError
+    with reported_as(LakeError, f"Can't read {lake.runs_uri}", remedy="Check --lake."):
+        row = lake.runs().where(F.col("run_id") == F.lit(run_id)).first()
+    return None if row is None else _from_row(row)
 
 
 def mark_interrupted(lake: Lake, *, alive: Collection[str]) -> list[str]:
     """Mark `running` rows whose run is not alive as `interrupted`; return their ids."""
-    raise NotImplementedError
+    with reported_as(LakeError, f"Can't read {lake.runs_uri}", remedy="Check --lake."):
+        stale = [_from_row(row) for row in _running(lake).collect() if row.run_id not in alive]
+    for record in stale:
+        write_run(lake, replace(record, state="interrupted", ended_at=datetime.now(tz=UTC)))
+    return [record.run_id for record in stale]
+
+
+def _running(lake: Lake) -> DataFrame:
+    return lake.runs().where(F.col("state") == F.lit("running"))
+
+
+def _as_row(record: RunRecord) -> tuple[Any, ...]:
+    values = asdict(record)
+    return tuple(_plain(values[name]) for name in RUNS.names)
+
+
+def _plain(value: Any) -> Any:
+    """Spark takes lists and dicts, not their abstract forms."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def _from_row(row: Row) -> RunRecord:
+    values = row.asDict() | {"batches": tuple(row.batches)}
+    for name in ("started_at", "ended_at"):
+        if values[name] is not None:  # Spark hands out naive times of the driver's time zone
+            values[name] = values[name].astimezone(UTC)
+    return RunRecord(**{name: values[name] for name in RUNS.names})

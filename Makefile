@@ -5,6 +5,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 ARGS ?=
+EXTRAS ?=
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|'
@@ -29,8 +30,8 @@ bench:  ## Measure side by side; ARGS are the benchmark's options
 	@tools/setup.sh run bench
 	@$(PYTHON) -m benchmarks $(ARGS)
 
-package: setup  ## Build what a cluster needs into dist/: code, environment, jars
-	@tools/package.sh
+package: setup  ## Build what a cluster needs into dist/; EXTRAS=gpu for a GPU cluster
+	@tools/package.sh $(EXTRAS)
 
 lock: setup  ## Derive constraints.txt from setup.py
 	@tools/lock.sh

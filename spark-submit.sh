@@ -108,11 +108,24 @@ submit() {
   export CAPTIONLAKE_DRIVER_PID_FILE=$scratch/driver.pid
   jars=$(printf '%s,' "$root"/jars/*.jar)$extra_jars
   options=(--properties-file "$scratch/spark.properties" --jars "${jars%,}")
+  ship_to_executors
   if [[ $deploy_mode == client ]]; then
     options+=(--conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON")
   fi
   run_to_the_end "$SPARK_HOME/bin/spark-submit" "${options[@]}" "${spark_options[@]}" \
     "$root/jobs/$job.py" "${job_options[@]}"
+}
+
+# Executors whose Python lies in ./env can't see this checkout: they get what `make package` built.
+ship_to_executors() {
+  local dist=$root/dist
+  grep -q '^spark\.pyspark\.python \./env/' "$scratch/spark.properties" || return 0
+  [[ -f $dist/env.tar.gz && -f $dist/captionlake.zip ]] ||
+    fail "The environment '$(environment)' ships dist/, which isn't there. Run \`make package\` first."
+  [[ -z $(find "$root"/{conf,models,udfs,storage,jobs} -name '*.py' -newer "$dist/captionlake.zip") ]] ||
+    fail 'The code is newer than dist/captionlake.zip. Run `make package` again.'
+  options+=(--py-files "$dist/captionlake.zip" --archives "$dist/env.tar.gz#env")
+  options+=(--files "$dist/gpu_discovery.sh")
 }
 
 # A process group of its own keeps Ctrl-C and a scheduler's SIGTERM from the JVM: with Spark gone

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Builds what a cluster needs into dist/: captionlake.zip (code), env.tar.gz (Python packages) and
+# gpu_discovery.sh; jars/ is there already. spark-submit.sh passes them on where an environment
+# says spark.pyspark.python = ./env/bin/python. Usage: tools/package.sh [EXTRA ...], such as gpu.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+source tools/prerequisites.sh
+readonly CODE=(conf models udfs storage jobs)
+# Executors have Spark's jars already and compile nothing; without these the archive is half as large.
+readonly LEFT_OUT=('*/pyspark/jars/*' '*/pyspark/examples/*' '*/tensorflow/include/*' '*/__pycache__/*'
+  '*/mlflow/server/js/*')
+
+main() {
+  mkdir -p dist build
+  pack_code
+  cp tools/gpu_discovery.sh dist/
+  pack_environment "$@"
+  say "dist/ is ready: $(cd dist && du -h -- * | awk '{ print $2 " " $1 }' | paste -sd ',' | sed 's/,/, /g')"
+}
+
+# The default model stays out: a job ships the model it was told to use by itself.
+pack_code() {
+  rm -f dist/captionlake.zip
+  .venv/bin/python - "${CODE[@]}" <<'END'
+import sys
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
+
+with ZipFile("dist/captionlake.zip", "w", ZIP_DEFLATED) as archive:
+    for package in sys.argv[1:]:
+        for path in sorted(Path(package).rglob("*")):
+            if path.suffix in (".py", ".toml", ".properties") and "default" not in path.parts:
+                archive.write(path)
+END
+}
+
+# An environment of its own, without what only training and tests need.
+pack_environment() {
+  local wanted stamp=dist/.env extras=() options=() name
+  for name in "$@"; do extras+=(--extra "$name"); done
+  wanted=$(cat setup.py constraints.txt <(echo "$@") | sha256sum)
+  [[ ! -f dist/env.tar.gz || ! -f $stamp || $(<"$stamp") != "$wanted" ]] || return 0
+  say 'Packing the Python environment; this takes a few minutes.'
+  rm -rf build/env dist/env.tar.gz
+  .venv/bin/python -m venv --without-pip build/env
+  .venv/bin/uv pip install --quiet --python build/env/bin/python -c constraints.txt \
+    --build-constraints constraints.txt -r setup.py "${extras[@]}"
+  for name in "${LEFT_OUT[@]}"; do options+=(--exclude "$name"); done
+  .venv/bin/venv-pack --quiet --prefix build/env --output dist/env.tar.gz --compress-level 1 \
+    "${options[@]}"
+  rm -rf build/env
+  echo "$wanted" >"$stamp"
+}
+
+main "$@"

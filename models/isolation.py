@@ -70,6 +70,11 @@ class IsolatedPreprocessor:
             except (EOFError, OSError):
                 return _transient(Reason.WORKER_KILLED, f"its process {self._stop()}")
 
+    @property
+    def process_id(self) -> int | None:
+        """The child's, while there is one."""
+        return self._child.process_id if self._child else None
+
     def close(self) -> None:
         """End the child; a later call starts another."""
         with self._lock:
@@ -110,6 +115,10 @@ class _Child:
                 f"The process that decodes in isolation {self.end()}.",
                 remedy="See its message above, and whether memory or processes are exhausted.",
             ) from None
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
 
     def is_alive(self) -> bool:
         return self._process.poll() is None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import udfs.preparation
+import udfs.decoding
 from models.images import DecodeLimits, Preprocessed, preprocess_image
 from models.isolation import IsolatedPreprocessor
 from models.runtime import Caption
@@ -44,7 +44,7 @@ class FaultyModel:
     name: str = "faulty"
 
     def __call__(self) -> MeanRuntime:
-        udfs.preparation.preprocess_image = decode_or_die
+        udfs.decoding.preprocess_image = decode_or_die
         isolated = IsolatedPreprocessor(function=decode_or_die)
-        udfs.preparation.isolated_preprocessor = lambda: isolated  # type: ignore[assignment]
+        udfs.decoding.isolated_preprocessor = lambda: isolated  # type: ignore[assignment]
         return MeanRuntime()

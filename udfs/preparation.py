@@ -8,16 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
-from pyspark import TaskContext
 
-from models.images import DecodeLimits, Preprocessed, preprocess_image
-from models.isolation import IsolatedPreprocessor
-from models.watchdog import guard
+from models.images import DecodeLimits, Preprocessed
+from udfs.decoding import is_retry, preprocess_safely
 from udfs.outcome import ALREADY_CAPTIONED, Outcome
 from udfs.sources import Content, SourceFile
 
@@ -47,7 +44,7 @@ class Preparation:
         self._size = image_size
         self._known = known_images
         self._first_path: dict[str, str] = {}
-        self._isolated = _is_retry()
+        self._isolated = is_retry()
 
     def __call__(self, file: SourceFile) -> Prepared:
         """Return the file with its pixels, or with the outcome it has without inference."""
@@ -61,21 +58,14 @@ class Preparation:
             return Prepared(outcome, twin=True)
         if any(contains(keys, image_key(outcome.image_id)) for keys in self._known):
             return Prepared(replace(outcome, status=ALREADY_CAPTIONED))
-        image = self._preprocess(file.path, content.data)
+        image = preprocess_safely(
+            content.data,
+            name=file.path,
+            size=self._size,
+            limits=self._limits,
+            isolated=self._isolated,
+        )
         return Prepared(_with_image(outcome, image, started=read), image.pixels)
-
-    def _preprocess(self, path: str, data: bytes) -> Preprocessed:
-        """Decode here; where an earlier attempt of the task died, in a child process."""
-        if self._isolated:
-            return isolated_preprocessor().preprocess(data, size=self._size, limits=self._limits)
-        with guard(path, timeout_seconds=self._limits.timeout_seconds):
-            return preprocess_image(data, size=self._size, limits=self._limits)
-
-
-@lru_cache(maxsize=1)
-def isolated_preprocessor() -> IsolatedPreprocessor:
-    """Return this worker's child process for decoding."""
-    return IsolatedPreprocessor()
 
 
 def image_key(image_id: str) -> int:
@@ -118,11 +108,6 @@ def timed(prepared: Iterator[Prepared]) -> Iterator[Prepared]:
         waited = time.perf_counter() - started
         work = item.outcome.read_seconds + item.outcome.decode_seconds
         yield replace(item, outcome=replace(item.outcome, wait_seconds=max(0.0, waited - work)))
-
-
-def _is_retry() -> bool:
-    context = TaskContext.get()
-    return context is not None and context.attemptNumber() > 0
 
 
 def _outcome_of(path: str, content: Content, *, seconds: float) -> Outcome:

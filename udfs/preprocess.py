@@ -1,17 +1,18 @@
-"""Decoding and resizing as a pandas UDF: for training data, inspection, and clusters that decode on
-CPU tasks and infer on GPU tasks.
+"""Decoding and resizing as a pandas UDF.
 
-The captioning job decodes and infers in one worker instead (`udfs.caption`); both call
+For training data, inspection, and clusters that decode on CPU tasks and infer on GPU tasks. The
+captioning job decodes and infers in one worker instead (`udfs.caption`); both call
 `models.images.preprocess_image`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pandas as pd
 from pyspark.sql import Column
-from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import BinaryType, IntegerType, StringType, StructField, StructType
 
 from models.images import DEFAULT_LIMITS, DecodeLimits, Preprocessed
@@ -55,14 +56,14 @@ def preprocess_udf(
         "batches": Iterator[pd.Series],
         "return": Iterator[pd.DataFrame],
     }
-    udf: Callable[[Column], Column] = F.pandas_udf(preprocess, PREPROCESSED)
-    return udf
+    udf: Any = pandas_udf(preprocess, PREPROCESSED)  # type: ignore[call-overload]
+    return cast("Callable[[Column], Column]", udf)
 
 
 def as_frame(outcomes: list[Preprocessed]) -> pd.DataFrame:
     """Return one row for each outcome, in order, with the columns of PREPROCESSED."""
     rows = [
-        outcome._replace(pixels=None if outcome.pixels is None else outcome.pixels.tobytes())
+        (None if outcome.pixels is None else outcome.pixels.tobytes(), *outcome[1:])
         for outcome in outcomes
     ]
     frame = pd.DataFrame(rows, columns=PREPROCESSED.names)

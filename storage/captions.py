@@ -1,34 +1,44 @@
-"""The `captions` table: what is pending, what is committed, and the proof that nothing is lost."""
+"""The `captions` table: what is pending, what is known, and the proof that nothing is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import LongType, StringType, StructField, StructType, TimestampType
 
-from storage.lake import Lake
+from conf.errors import LakeError
+from storage.commits import CommitResult, Stamp, commit_chunk
+from storage.delta_log import table_version
+from storage.hadoop import reported_as
+from storage.lake import Lake, in_batches
+from storage.paths import batches_of
+from storage.schemas import OUTCOMES, PENDING
 
+__all__ = [
+    "CommitResult",
+    "Reconciliation",
+    "Stamp",
+    "captions_of",
+    "commit_chunk",
+    "find_pending",
+    "known_image_prefixes",
+    "reconcile",
+]
 
-@dataclass(frozen=True)
-class Stamp:
-    """What every row of one run has in common."""
-
-    run_id: str
-    model_name: str
-    model_version: str
-    pipeline_version: str
-
-
-class CommitResult(NamedTuple):
-    """What became of a chunk's rows; the three add up to the chunk's files."""
-
-    inserted: int
-    updated: int
-    already_there: int
+_LISTED = StructType(
+    [
+        StructField("path", StringType()),
+        StructField("file_size_bytes", LongType()),
+        StructField("mtime", TimestampType()),
+    ]
+)
 
 
 class Reconciliation(NamedTuple):
@@ -65,23 +75,27 @@ def find_pending(
     `retry_limit` times. The others are already done: `listing.num_rows - pending.num_rows`.
     No file is opened.
     """
-    raise NotImplementedError
-
-
-def commit_chunk(lake: Lake, files: pa.Table, outcomes: pa.Table, *, stamp: Stamp) -> CommitResult:
-    """Commit one row for each file of a chunk, atomically and never doubling a key.
-
-    Args:
-        lake: the lake.
-        files: the chunk, rows of `find_pending`.
-        outcomes: `storage.schemas.OUTCOMES`, one row per file in any order.
-        stamp: the run's identity.
-
-    Raises:
-        ReconciliationError: the outcomes are not exactly the chunk's files.
-        LakeError: the table can't be written, or conflicts outlasted every retry.
-    """
-    raise NotImplementedError
+    batches = batches_of(listing.column("path"), lake.batch_depth)
+    retried = (F.col("row.status") == F.lit("rejected")) & F.col("row.reason").isin(
+        list(transient_reasons)
+    )
+    again = retried & (F.coalesce("row.tries", F.lit(1)) <= F.lit(retry_limit))
+    is_pending = F.col("row").isNull() | ~_is_fresh() | again
+    with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
+        version = table_version(lake.spark, lake.captions_uri)
+        joined = _join_rows(lake, listing, batches, pipeline_version=pipeline_version)
+        found = (
+            joined.where(is_pending)
+            .select(
+                "path",
+                F.when(_is_fresh(), F.coalesce("row.tries", F.lit(1)))
+                .otherwise(F.lit(0))
+                .alias("tries"),
+                F.col("row.captioned_at").alias("replaces_at"),
+            )
+            .toArrow()
+        )
+    return _as_pending(listing, batches, found, version)
 
 
 def reconcile(
@@ -95,9 +109,31 @@ def reconcile(
     """Account for every listed file by joining the listing to the committed table.
 
     A file counts by its fresh row (of this run: captioned or rejected; of another: already done),
-    else as excluded or claimed elsewhere if its path is given there, else as missing.
+    else as excluded or claimed elsewhere if its path is given there, else as missing. A row that
+    another run wrote for a later state of the file also counts as already done.
     """
-    raise NotImplementedError
+    batches = batches_of(listing.column("path"), lake.batch_depth)
+    own = F.col("row.run_id") == F.lit(stamp.run_id)
+    later = F.col("row.mtime") > F.col("mtime")
+    outcome = (
+        F.when(_is_fresh() & own, F.col("row.status"))
+        .when(_is_fresh() | later, F.lit("already_done"))
+        .otherwise(F.lit("missing"))
+    )
+    with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
+        joined = _join_rows(lake, listing, batches, pipeline_version=stamp.pipeline_version)
+        groups = (
+            joined.select("path", outcome.alias("outcome"), F.col("row.reason").alias("reason"))
+            .groupBy("outcome", "reason")
+            .agg(
+                F.count("*").alias("files"),
+                F.collect_list(F.when(F.col("outcome") == F.lit("missing"), F.col("path"))),
+            )
+            .collect()
+        )
+    counts = {(outcome, reason): files for outcome, reason, files, _ in groups}
+    without_row = [path for *_, paths in groups for path in paths]
+    return _as_reconciliation(counts, without_row, set(excluded), set(claimed_elsewhere))
 
 
 def known_image_prefixes(lake: Lake, *, pipeline_version: str) -> npt.NDArray[np.uint64]:
@@ -106,7 +142,11 @@ def known_image_prefixes(lake: Lake, *, pipeline_version: str) -> npt.NDArray[np
     A file whose prefix is not among them was never captioned at this pipeline version; for one
     whose prefix is, ask `captions_of`.
     """
-    raise NotImplementedError
+    prefix = F.conv(F.substring("image_id", 1, 16), 16, -10).cast("long")
+    with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
+        found = _captioned(lake, pipeline_version).select(prefix.alias("prefix")).toArrow()
+    # Signed on the way, since neither Spark nor Arrow's Spark side has unsigned integers.
+    return np.unique(found.column("prefix").to_numpy().view(np.uint64))
 
 
 def captions_of(lake: Lake, image_ids: Collection[str], *, pipeline_version: str) -> pa.Table:
@@ -116,4 +156,82 @@ def captions_of(lake: Lake, image_ids: Collection[str], *, pipeline_version: str
         Columns image_id, width, height, format, caption, score of `storage.schemas.OUTCOMES`;
         ids without a caption are left out.
     """
-    raise NotImplementedError
+    names = ["image_id", "width", "height", "format", "caption", "score"]
+    schema = pa.schema([OUTCOMES.field(name) for name in names])
+    if not image_ids:
+        return schema.empty_table()
+    wanted = lake.spark.createDataFrame(pa.table({"image_id": sorted(set(image_ids))}))
+    with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
+        rows = _captioned(lake, pipeline_version).select(*names)
+        found = rows.join(F.broadcast(wanted), on="image_id", how="left_semi").toArrow()
+    seen = pc.index_in(found["image_id"].unique(), found["image_id"])
+    return found.take(seen).select(names).cast(schema)
+
+
+def _captioned(lake: Lake, pipeline_version: str) -> DataFrame:
+    return lake.captions().where(
+        (F.col("pipeline_version") == F.lit(pipeline_version))
+        & (F.col("status") == F.lit("captioned"))
+        & F.col("image_id").isNotNull()
+    )
+
+
+def _join_rows(
+    lake: Lake, listing: pa.Table, batches: pa.Array, *, pipeline_version: str
+) -> DataFrame:
+    """Return the listing with the struct `row` of what the table holds; null where nothing."""
+    listed = lake.spark.createDataFrame(
+        listing.select(["path", "file_size_bytes", "mtime"]), schema=_LISTED
+    )
+    kept = ("file_size_bytes", "mtime", "status", "reason", "tries", "run_id", "captioned_at")
+    rows = lake.captions().where(
+        in_batches(F.col("batch"), batches.unique().to_pylist())
+        & (F.col("pipeline_version") == F.lit(pipeline_version))
+    )
+    rows = rows.select("path", F.struct(*kept).alias("row"))
+    return listed.join(rows, on="path", how="left")
+
+
+def _is_fresh() -> Column:
+    """The row, if there is one, tells of the file's listed state."""
+    same_size = F.col("row.file_size_bytes") == F.col("file_size_bytes")
+    return F.coalesce(same_size & (F.col("row.mtime") == F.col("mtime")), F.lit(False))
+
+
+def _as_pending(listing: pa.Table, batches: pa.Array, found: pa.Table, version: int) -> pa.Table:
+    """Put what was found beside the listing's own columns, in the listing's order."""
+    position = pc.index_in(found["path"], listing["path"])
+    order = pc.sort_indices(position)
+    found, position = found.take(order), position.take(order)
+    listed = listing.append_column("batch", batches).take(position)
+    columns = {name: listed[name] for name in listed.column_names}
+    columns["tries"], columns["replaces_at"] = found["tries"], found["replaces_at"]
+    columns["as_of_version"] = pa.array(np.full(found.num_rows, version), pa.int64())
+    return pa.table(columns).select(PENDING.names).cast(PENDING)
+
+
+def _as_reconciliation(
+    counts: dict[tuple[str, str | None], int],
+    without_row: Sequence[str],
+    excluded: set[str],
+    claimed: set[str],
+) -> Reconciliation:
+    def total(outcome: str) -> int:
+        return sum(count for (name, _), count in counts.items() if name == outcome)
+
+    left_out = [path for path in without_row if path in excluded]
+    left_to_others = [path for path in without_row if path in claimed and path not in excluded]
+    missing = sorted(set(without_row) - excluded - claimed)
+    return Reconciliation(
+        found=sum(counts.values()),
+        already_done=total("already_done"),
+        captioned=total("captioned"),
+        rejected=total("rejected"),
+        excluded=len(left_out),
+        claimed_elsewhere=len(left_to_others),
+        missing=len(missing),
+        first_missing=tuple(missing[:5]),
+        reasons={
+            str(reason): count for (name, reason), count in counts.items() if name == "rejected"
+        },
+    )

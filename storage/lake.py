@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from pyspark.sql import DataFrame, SparkSession
+from delta.tables import DeltaTable
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from conf.errors import LakeError
+from storage.hadoop import file_system, hadoop_path, path_exists, reported_as
+from storage.own_commits import OwnCommits
+from storage.schemas import (
+    BATCH_DEPTH_PROPERTY,
+    CAPTIONS,
+    RUNS,
+    SCHEMA_VERSION,
+    SCHEMA_VERSION_PROPERTY,
+)
+
+_MOST_LITERAL_BATCHES = 2000  # beyond, a list of literals costs more than the files it skips
+_OTHER_LAKE = "Give --lake another folder, or move what is there away."
 
 
 @dataclass(frozen=True)
@@ -15,21 +33,23 @@ class Lake:
         spark: the session that reads and writes it.
         uri: qualified path of the lake's folder.
         batch_depth: leading path components that don't name a batch; fixed at creation.
+        own_commits: what this process added to `captions`.
     """
 
     spark: SparkSession
     uri: str
     batch_depth: int
+    own_commits: OwnCommits = field(default_factory=OwnCommits, compare=False, repr=False)
 
     @property
     def captions_uri(self) -> str:
         """Qualified path of the `captions` table."""
-        return f"{self.uri}/captions"
+        return captions_uri(self.uri)
 
     @property
     def runs_uri(self) -> str:
         """Qualified path of the `runs` table."""
-        return f"{self.uri}/runs"
+        return runs_uri(self.uri)
 
     def captions(self) -> DataFrame:
         """Return the `captions` table as it stands now."""
@@ -40,22 +60,101 @@ class Lake:
         return self.spark.read.format("delta").load(self.runs_uri)
 
 
-def open_lake(spark: SparkSession, uri: str, *, batch_depth: int | None = None) -> Lake:
+def in_batches(column: Column, batches: Sequence[str]) -> Column:
+    """Return a condition that prunes a table to the batches, or true where they are too many."""
+    return column.isin(list(batches)) if len(batches) <= _MOST_LITERAL_BATCHES else F.lit(True)
+
+
+def captions_uri(lake_uri: str) -> str:
+    """Return the path of a lake's `captions` table."""
+    return f"{lake_uri.rstrip('/')}/captions"
+
+
+def runs_uri(lake_uri: str) -> str:
+    """Return the path of a lake's `runs` table."""
+    return f"{lake_uri.rstrip('/')}/runs"
+
+
+def open_lake(spark: SparkSession, uri: str, *, batch_depth: int) -> Lake:
     """Open the lake at a qualified path, and create its tables where nothing is there yet.
 
     Args:
         spark: a session with Delta.
         uri: qualified path (`storage.paths.qualify`).
-        batch_depth: for a new lake (`storage.paths.default_batch_depth`); an existing lake keeps
-            its own.
+        batch_depth: for a new lake (`storage.paths.default_batch_depth`); an existing one keeps
+            its own, since a file must not change its batch.
 
     Raises:
-        LakeError: unwritable, not a lake of this software, of another schema or a newer version,
-            or made with another batch depth than the one asked for... each named in one line.
+        LakeError: unwritable, not a lake of this software, of another schema or a newer version.
     """
-    raise NotImplementedError
+    with reported_as(LakeError, f"Can't open the lake {uri}", remedy="Check --lake."):
+        captions = _open_table(spark, captions_uri(uri), CAPTIONS, "batch", batch_depth)
+        _open_table(spark, runs_uri(uri), RUNS, "run_id", batch_depth)
+    return Lake(spark, uri.rstrip("/"), int(captions[BATCH_DEPTH_PROPERTY]))
 
 
-def refuse_overlap(roots: list[str], lake_uri: str) -> None:
-    """Raise LakeError where the lake lies in one of the input's roots, or a root in the lake."""
-    raise NotImplementedError
+def _open_table(
+    spark: SparkSession, uri: str, schema: StructType, partition: str, batch_depth: int
+) -> Mapping[str, str]:
+    """Return the table's properties, after creating or checking it."""
+    if not DeltaTable.isDeltaTable(spark, uri):
+        _refuse_strangers(spark, uri)
+        _create_table(spark, uri, schema, partition, batch_depth)
+    properties = table_properties(spark, uri)
+    _check_version(uri, properties)
+    _check_columns(uri, spark.read.format("delta").load(uri).schema, schema)
+    return properties
+
+
+def table_properties(spark: SparkSession, uri: str) -> dict[str, str]:
+    """Return a Delta table's properties."""
+    row = DeltaTable.forPath(spark, uri).detail().select("properties").first()
+    return dict(row["properties"]) if row is not None else {}
+
+
+def _create_table(
+    spark: SparkSession, uri: str, schema: StructType, partition: str, batch_depth: int
+) -> None:
+    """Create the table; where another process was quicker, its table counts."""
+    builder = DeltaTable.createIfNotExists(spark).location(uri).addColumns(schema)
+    properties = {
+        SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION),
+        BATCH_DEPTH_PROPERTY: str(batch_depth),
+        # A commit that read nothing (a blind append) must also conflict with one that did.
+        "delta.isolationLevel": "Serializable",
+    }
+    for name, value in properties.items():
+        builder = builder.property(name, value)
+    try:
+        builder.partitionedBy(partition).execute()
+    except Exception:
+        if not DeltaTable.isDeltaTable(spark, uri):
+            raise
+
+
+def _refuse_strangers(spark: SparkSession, uri: str) -> None:
+    """Raise LakeError where a folder holds files but no Delta table."""
+    if path_exists(spark, uri) and len(file_system(spark, uri).listStatus(hadoop_path(spark, uri))):
+        raise LakeError(f"{uri} holds files that are no Delta table.", remedy=_OTHER_LAKE)
+
+
+def _check_version(uri: str, properties: Mapping[str, str]) -> None:
+    version = properties.get(SCHEMA_VERSION_PROPERTY, "")
+    if not version.isdecimal():
+        raise LakeError(f"{uri} is a Delta table of another software.", remedy=_OTHER_LAKE)
+    if int(version) > SCHEMA_VERSION:
+        raise LakeError(
+            f"{uri} has schema version {version}, and this software knows {SCHEMA_VERSION}.",
+            remedy="Update this software, or give --lake another folder.",
+        )
+
+
+def _check_columns(uri: str, found: StructType, expected: StructType) -> None:
+    """Raise LakeError unless the table has all expected columns; others are left alone."""
+    kinds = {field.name: field.dataType for field in found}
+    wrong = [field.name for field in expected if kinds.get(field.name) != field.dataType]
+    if wrong:
+        raise LakeError(
+            f"{uri} has another schema: column {', '.join(wrong)} is missing or of another type.",
+            remedy=_OTHER_LAKE,
+        )

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import SparkSession
+
+from conf.errors import InputError, LakeError
+from storage.entries import FileEntry, is_hidden
+from storage.hadoop import reported_as
+from storage.local_files import stat_local, walk_local
+from storage.paths import components, has_glob, is_local, non_glob_prefix, overlaps, parent_of
+from storage.remote_files import glob_remote, stat_remote, walk_remote
+from storage.schemas import LISTING
+
+SUCCESS_MARKER = "_SUCCESS"
 
 
 def list_files(
@@ -34,4 +49,93 @@ def list_files(
         InputError: nothing there, no visible file, or a marker missing.
         LakeError: the lake overlaps the input.
     """
-    raise NotImplementedError
+    with _listing_errors(input_path):
+        roots = _find_roots(spark, input_path)
+        if lake_uri is not None:
+            refuse_overlap([root.path for root in roots], lake_uri)
+        if require_success:
+            _demand_markers(spark, roots)
+        files = [entry for root in roots for entry in _list_root(spark, root)]
+    if include is not None:
+        files = [entry for entry in files if fnmatchcase(entry.name, include)]
+    if not files:
+        which = f" whose name matches {include!r}" if include is not None else ""
+        raise InputError(
+            f"{input_path} holds no visible file{which}.",
+            remedy="Names that begin with _ or . or end in ._COPYING_ don't count.",
+        )
+    return _as_table(files)
+
+
+@contextmanager
+def _listing_errors(input_path: str) -> Iterator[None]:
+    """Report what any filesystem raises as an input that can't be listed."""
+    with reported_as(InputError, f"Can't list {input_path}"):
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"Can't list {error.filename}: {error.strerror}.",
+                remedy="Give this user the right to read the input.",
+            ) from error
+
+
+def refuse_overlap(roots: Sequence[str], lake_uri: str) -> None:
+    """Raise LakeError where the lake lies in one of the input's roots, or a root in the lake."""
+    for root in roots:
+        if overlaps(root, lake_uri):
+            raise LakeError(
+                f"The lake {lake_uri} and the input {root} lie in one another.",
+                remedy="Give --lake a folder outside the input.",
+            )
+
+
+def _find_roots(spark: SparkSession, input_path: str) -> list[FileEntry]:
+    literal = _stat(spark, input_path)
+    if literal is not None:
+        return [literal]
+    matches = glob_remote(spark, input_path) if has_glob(input_path) else []
+    if not matches:
+        what = "Nothing matches the input" if has_glob(input_path) else "There is no input"
+        raise InputError(f"{what} {input_path}.", remedy="Check --input.")
+    base = len(components(non_glob_prefix(input_path)))
+    visible = [
+        entry.path for entry in matches if not any(map(is_hidden, components(entry.path)[base:]))
+    ]
+    return [entry for path in visible if (entry := _stat(spark, path)) is not None]
+
+
+def _stat(spark: SparkSession, path: str) -> FileEntry | None:
+    return stat_local(path) if is_local(path) else stat_remote(spark, path)
+
+
+def _demand_markers(spark: SparkSession, roots: Sequence[FileEntry]) -> None:
+    folders = {root.path if root.is_folder else parent_of(root.path) for root in roots}
+    missing = [
+        folder
+        for folder in sorted(folders)
+        if _stat(spark, f"{folder.rstrip('/')}/{SUCCESS_MARKER}") is None
+    ]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(
+            f"{missing[0]}{more} has no {SUCCESS_MARKER} marker yet.",
+            remedy="Wait until the batch is complete, or leave --require-success out.",
+        )
+
+
+def _list_root(spark: SparkSession, root: FileEntry) -> Iterator[FileEntry]:
+    if not root.is_folder:
+        return iter([root])
+    return walk_local(root.path) if is_local(root.path) else walk_remote(spark, root.path)
+
+
+def _as_table(files: Sequence[FileEntry]) -> pa.Table:
+    by_path = {entry.path: entry for entry in files}  # a glob may name a folder and its parent
+    ordered = [by_path[path] for path in sorted(by_path)]
+    columns = [
+        pa.array([entry.path for entry in ordered], pa.string()),
+        pa.array([entry.size_bytes for entry in ordered], pa.int64()),
+        pc.cast(pa.array([entry.mtime_us for entry in ordered], pa.int64()), LISTING.types[2]),
+    ]
+    return pa.table(columns, schema=LISTING)

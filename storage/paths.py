@@ -64,6 +64,12 @@ def components(path: str) -> list[str]:
     return [part for part in _without_authority(path).split("/") if part]
 
 
+def parent_of(path: str) -> str:
+    """Return the folder of a qualified path."""
+    folder = path.rpartition("/")[0]
+    return f"{folder}/" if folder.endswith(":") else folder
+
+
 def batch_of(path: str, depth: int) -> str:
     """Return the batch of a file: its folder below the first `depth` components.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from conf.errors import LakeError
+from storage.commits import retried
 from storage.hadoop import reported_as
 from storage.lake import Lake
 from storage.schemas import RUNS
@@ -45,7 +46,7 @@ class RunRecord:
     reasons: Mapping[str, int] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     images_per_second: float | None = None
-    batches: tuple[str, ...] = ()
+    batches: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not _RUN_ID.fullmatch(self.run_id):
@@ -58,53 +59,52 @@ def write_run(lake: Lake, record: RunRecord) -> None:
     Raises:
         LakeError: the table can't be written.
     """
-    with reported_as(LakeError, f"Can't write to {lake.runs_uri}", remedy="Check --lake."):
-        (
-            lake.spark.createDataFrame([_as_row(record)], RUNS)
-            .coalesce(1)
-            .write.format("delta")
-            .mode("overwrite")
-            # The run id is the partition and, checked above, has no character of SQL's own.
-            .option("replaceWhere", f"run_id = '{record.run_id}'")
-            .save(lake.runs_uri)
-        )
+    _overwrite(lake, [record])
 
 
 def find_run(lake: Lake, run_id: str) -> RunRecord | None:
     """Return the run's row, or None; lets an id that already succeeded pass at once."""
-    with reported_as(LakeError, f"Can't read {lake.runs_uri}", remedy="Check --lake."):
-        row = lake.runs().where(F.col("run_id") == F.lit(run_id)).first()
-    return None if row is None else _from_row(row)
+    found = _read(lake, lake.runs().where(F.col("run_id") == F.lit(run_id)))
+    return found[0] if found else None
 
 
 def mark_interrupted(lake: Lake, *, alive: Collection[str]) -> list[str]:
     """Mark `running` rows whose run is not alive as `interrupted`; return their ids."""
-    with reported_as(LakeError, f"Can't read {lake.runs_uri}", remedy="Check --lake."):
-        stale = [_from_row(row) for row in _running(lake).collect() if row.run_id not in alive]
-    for record in stale:
-        write_run(lake, replace(record, state="interrupted", ended_at=datetime.now(tz=UTC)))
-    return [record.run_id for record in stale]
+    running = _read(lake, lake.runs().where(F.col("state") == F.lit("running")))
+    dead = [record for record in running if record.run_id not in alive]
+    now = datetime.now(UTC)
+    if dead:
+        _overwrite(lake, [replace(run, state="interrupted", ended_at=now) for run in dead])
+    return sorted(record.run_id for record in dead)
 
 
-def _running(lake: Lake) -> DataFrame:
-    return lake.runs().where(F.col("state") == F.lit("running"))
+def _read(lake: Lake, rows: DataFrame) -> list[RunRecord]:
+    with reported_as(LakeError, f"Can't read {lake.runs_uri}"):
+        # As numbers, since a Python timestamp would come back in the machine's time zone.
+        return [_from_row(row) for row in _with_seconds(rows).collect()]
 
 
-def _as_row(record: RunRecord) -> tuple[Any, ...]:
-    values = asdict(record)
-    return tuple(_plain(values[name]) for name in RUNS.names)
-
-
-def _plain(value: Any) -> Any:
-    """Spark takes lists and dicts, not their abstract forms."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, tuple | list) else value
+def _with_seconds(rows: DataFrame) -> DataFrame:
+    return rows.select(
+        *[
+            F.unix_micros(name).alias(name) if name in ("started_at", "ended_at") else F.col(name)
+            for name in RUNS.names
+        ]
+    )
 
 
 def _from_row(row: Row) -> RunRecord:
-    values = row.asDict() | {"batches": tuple(row.batches)}
+    values = row.asDict()
     for name in ("started_at", "ended_at"):
-        if values[name] is not None:  # Spark hands out naive times of the driver's time zone
-            values[name] = values[name].astimezone(UTC)
-    return RunRecord(**{name: values[name] for name in RUNS.names})
+        if values[name] is not None:
+            values[name] = datetime.fromtimestamp(values[name] / 1e6, UTC)
+    return RunRecord(**values)
+
+
+def _overwrite(lake: Lake, records: Sequence[RunRecord]) -> None:
+    """Replace exactly the partitions of these runs."""
+    rows = [[asdict(record)[name] for name in RUNS.names] for record in records]
+    with reported_as(LakeError, f"Can't write {lake.runs_uri}"):
+        frame = lake.spark.createDataFrame(rows, schema=RUNS).coalesce(1)
+        writer = frame.write.format("delta").mode("overwrite")
+        retried(lambda: writer.option("partitionOverwriteMode", "dynamic").save(lake.runs_uri))

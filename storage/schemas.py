@@ -97,10 +97,12 @@ PENDING = pa.schema(
         ("batch", pa.string()),
         ("tries", pa.int32()),
         ("replaces_at", pa.timestamp("us", "UTC")),
+        ("as_of_version", pa.int64()),
     ]
 )
 """Files to caption. `tries`: earlier tries of this very state of the file, 0 if none.
-`replaces_at`: `captioned_at` of the stale row that the new one replaces; null if there is none."""
+`replaces_at`: `captioned_at` of the stale row that the new one replaces; null if there is none.
+`as_of_version`: version of the table `captions` in which this was so."""
 
 OUTCOMES = pa.schema(
     [

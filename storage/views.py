@@ -1,48 +1,49 @@
-"""The views for analysts, as SQL text over the tables `captions` and `runs`.
+"""The two views for analysts, as SQL for Spark and for DuckDB.
 
-`captions_latest`: per path, the row of the pipeline version that the last succeeded run over the
-path's batch used, so that a rollback of the model shows at once. `rejects_by_reason`: those rows'
-rejects, counted per batch and reason. Spark and DuckDB differ only in how they unfold an array.
+`captions_latest` has one row per path: of the pipeline version that the last succeeded run over
+the path's batch used, so that a rollback to an earlier model shows at once. Where no run over the
+batch has succeeded with a version that the path has, its newest row stands in.
 """
 
 from __future__ import annotations
 
 from storage.lake import Lake
+from storage.schemas import CAPTIONS
 
-_CAPTIONS_LATEST = """
-SELECT captions.*
-FROM captions
-JOIN (
-    SELECT batch, pipeline_version,
-           row_number() OVER (PARTITION BY batch ORDER BY ended_at DESC, run_id DESC) AS age
-    FROM ({unfolded}) AS covered
-) AS valid
-  ON captions.batch = valid.batch AND captions.pipeline_version = valid.pipeline_version
-WHERE valid.age = 1
-"""
-_UNFOLDED = """
-SELECT {unfold}(batches) AS batch, pipeline_version, ended_at, run_id
-FROM runs WHERE state = 'succeeded' AND job = 'caption_images'
-"""
-_REJECTS_BY_REASON = """
-SELECT batch, reason, count(*) AS files
-FROM captions_latest WHERE status = 'rejected'
-GROUP BY batch, reason
-"""
+_CAPTIONS_LATEST = """\
+WITH covered AS (
+  SELECT {unnest}(batches) AS batch, pipeline_version, ended_at
+  FROM runs WHERE state = 'succeeded'
+),
+confirmed AS (
+  SELECT batch, pipeline_version, max(ended_at) AS confirmed_at
+  FROM covered GROUP BY batch, pipeline_version
+),
+ranked AS (
+  SELECT captions.*, row_number() OVER (
+    PARTITION BY captions.path
+    ORDER BY confirmed_at DESC NULLS LAST, captioned_at DESC, captions.pipeline_version
+  ) AS place
+  FROM captions LEFT JOIN confirmed
+  ON captions.batch = confirmed.batch AND captions.pipeline_version = confirmed.pipeline_version
+)
+SELECT {columns} FROM ranked WHERE place = 1"""
 
+_REJECTS_BY_REASON = """\
+SELECT reason, count(*) AS images, count(DISTINCT batch) AS batches,
+  min(path) AS example_path, max(captioned_at) AS last_seen
+FROM captions_latest WHERE status = 'rejected' GROUP BY reason"""
 
-def _views(*, unfold: str) -> dict[str, str]:
-    latest = _CAPTIONS_LATEST.format(unfolded=_UNFOLDED.format(unfold=unfold))
-    return {"captions_latest": latest, "rejects_by_reason": _REJECTS_BY_REASON}
+SPARK_VIEWS = {
+    "captions_latest": _CAPTIONS_LATEST.format(unnest="explode", columns=", ".join(CAPTIONS.names)),
+    "rejects_by_reason": _REJECTS_BY_REASON,
+}
+"""Name → query over `captions` and `runs`, in the order in which they build on each other."""
 
-
-SPARK_VIEWS = _views(unfold="explode")
-"""Each view's query by its name, in the order in which they build on each other, for Spark SQL."""
-
-DUCKDB_VIEWS = [
-    f"CREATE OR REPLACE VIEW {name} AS {query}" for name, query in _views(unfold="unnest").items()
-]
-"""Statements that create the views in a DuckDB that knows the tables `captions` and `runs`."""
+DUCKDB_VIEWS = SPARK_VIEWS | {
+    "captions_latest": _CAPTIONS_LATEST.format(unnest="unnest", columns=", ".join(CAPTIONS.names))
+}
+"""The same for DuckDB, where `captions` and `runs` are the Delta tables' Arrow data sets."""
 
 
 def create_views(lake: Lake) -> None:

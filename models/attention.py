@@ -49,7 +49,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None
     return ops.matmul(ops.softmax(scores, axis=-1), values)
 
 
-class FeedForward(keras.layers.Layer):  # type: ignore[misc]
+class FeedForward(keras.layers.Layer):
     """Pre-norm feed-forward block with its residual, [B, T, D] to the same."""
 
     def __init__(self, width: int, ffn: int, dropout: float, **options: Any) -> None:
@@ -66,7 +66,7 @@ class FeedForward(keras.layers.Layer):  # type: ignore[misc]
         return states + self.dropout(self.outer(inner), training=training)
 
 
-class GridLayer(keras.layers.Layer):  # type: ignore[misc]
+class GridLayer(keras.layers.Layer):
     """Self-attention over the encoder's grid, [B, N, D] to the same."""
 
     def __init__(self, width: int, heads: int, ffn: int, dropout: float, **options: Any) -> None:
@@ -88,7 +88,7 @@ class GridLayer(keras.layers.Layer):  # type: ignore[misc]
         return self.feed_forward(cells, training=training)
 
 
-class CrossKeysValues(keras.layers.Layer):  # type: ignore[misc]
+class CrossKeysValues(keras.layers.Layer):
     """Keys and values that one decoder layer reads from the grid, computed once per image."""
 
     def __init__(self, width: int, heads: int, **options: Any) -> None:
@@ -107,7 +107,7 @@ class CrossKeysValues(keras.layers.Layer):  # type: ignore[misc]
         return [split_heads(part, self.heads) for part in parts]
 
 
-class DecoderLayer(keras.layers.Layer):  # type: ignore[misc]
+class DecoderLayer(keras.layers.Layer):
     """Causal self-attention, cross-attention and feed-forward, each pre-norm and residual."""
 
     def __init__(self, width: int, heads: int, ffn: int, dropout: float, **options: Any) -> None:

@@ -69,7 +69,7 @@ class CaptionerConfig:
 
 
 @keras.saving.register_keras_serializable("captionlake")
-class Captioner(keras.Model):  # type: ignore[misc]
+class Captioner(keras.Model):
     """Photograph to words: ``encode`` once, ``memory`` once, then ``step`` per token."""
 
     def __init__(self, config: CaptionerConfig, *, encoder_weights: str | None = None) -> None:
@@ -131,7 +131,7 @@ class Captioner(keras.Model):  # type: ignore[misc]
         self.output_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="output_norm")
         self.output_norm.build((None, None, config.width))
 
-    def encode(self, pixels: Tensor, training: bool = False) -> Tensor:
+    def encode(self, pixels: Tensor, training: bool = False) -> Tensor:  # noqa: ARG002
         """Features [B, N, C] float of pixels [B, H, W, 3], RGB values 0 to 255 of any dtype.
 
         Batch statistics stay those of the pretrained encoder, also in training.

@@ -11,7 +11,7 @@ import collections
 import importlib.util
 import pickle
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -161,7 +161,7 @@ def _rebuild_tensor(
 class _RestrictedUnpickler(pickle.Unpickler):
     """Knows the four names that a plain checkpoint uses, and refuses every other."""
 
-    _KNOWN: dict[tuple[str, str], Any] = {
+    _KNOWN: ClassVar[dict[tuple[str, str], Any]] = {
         ("collections", "OrderedDict"): collections.OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
         ("torch", "FloatStorage"): "<f4",

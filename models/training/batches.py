@@ -56,8 +56,13 @@ def pack_captions(captions: Sequence[Sequence[Sequence[int]]]) -> Packed:
 
 def _empty(rows: int, width: int) -> Packed:
     shape = (rows, width)
-    integers = [np.full(shape, fill, np.int32) for fill in (PAD, PAD, 0, -1)]
-    return Packed(*integers, weights=np.zeros(shape, np.float32))
+    return Packed(
+        tokens=np.full(shape, PAD, np.int32),
+        targets=np.full(shape, PAD, np.int32),
+        positions=np.zeros(shape, np.int32),
+        segments=np.full(shape, -1, np.int32),
+        weights=np.zeros(shape, np.float32),
+    )
 
 
 def steps_per_epoch(images: int, *, batch_images: int) -> int:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,28 +33,28 @@ class Progress:
     """Epochs of this phase since it last rose."""
     loss_sum: float = 0.0
     """Sum of the epoch's step losses so far."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry of figures per epoch."""
+    global_step: int = 0
+    """Steps done over all phases."""
 
 
 def save_checkpoint(
-    path: Path, progress: Progress, variables: Sequence[keras.Variable], *, plan: str
+    path: Path, progress: Progress, variables: Sequence[keras.Variable], *, identity: str
 ) -> None:
     """Write progress and variables; the file before stays until the new one is whole."""
     arrays = {f"v{n:04d}": np.asarray(v) for n, v in enumerate(variables)}
-    facts = json.dumps({"plan": plan, "progress": dataclasses.asdict(progress)})
+    facts = json.dumps({"identity": identity, "progress": dataclasses.asdict(progress)})
     partial = path.with_suffix(".partial.npz")
     with partial.open("wb") as file:
-        np.savez(file, facts=np.asarray(facts), **arrays)
+        np.savez(file, allow_pickle=False, facts=np.asarray(facts), **arrays)
     partial.replace(path)
 
 
-def read_progress(path: Path, *, plan: str) -> Progress | None:
-    """Progress in a checkpoint, None where there is none; ModelError if of another plan."""
+def read_progress(path: Path, *, identity: str) -> Progress | None:
+    """Progress in a checkpoint, None where there is none; ModelError if of another training."""
     if not path.exists():
         return None
     facts = json.loads(str(_load(path)["facts"]))
-    if facts["plan"] != plan:
+    if facts["identity"] != identity:
         raise ModelError(
             f"{path} was written by a training with other options or data.",
             remedy="Repeat the first options, or choose another --output.",

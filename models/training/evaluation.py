@@ -1,11 +1,10 @@
-"""Captions of the dev photographs and their figures, while training.
+"""Captions of the dev photographs under the weights of the moment.
 
 Shapes: B images · N grid cells · C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,9 @@ from models.captioner import Captioner
 from models.decoding import DecodingParameters
 from models.generation import generate
 from models.keras_engine import KerasDecoder
-from models.tokenizer import Tokenizer, split_words
+from models.tokenizer import Tokenizer
+from models.training.features import Encode, encode_rows
+from models.training.shards import Shards
 
 IMAGES_AT_ONCE = 64
 
@@ -42,21 +43,13 @@ class DevCaptioner:
         return captions
 
 
-def score_captions(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """CIDEr and BLEU-4 by pycocoevalcap's scorers, words split the PTB way by ``split_words``."""
-    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
-    from pycocoevalcap.cider.cider_scorer import CiderScorer
+def encode_shards(model: Captioner, shards: Shards) -> npt.NDArray[np.float16]:
+    """Features [rows, N, C] of all photographs, under the model's present weights."""
+    return encode_rows(numpy_encoder(model), shards, np.arange(len(shards)))
 
-    bleu, cider = BleuScorer(n=4), CiderScorer(n=4, sigma=6.0)
-    for caption, expected in zip(captions, references, strict=True):
-        said = " ".join(split_words(caption))
-        asked = [" ".join(split_words(reference)) for reference in expected]
-        bleu += (said, asked)
-        cider += (said, asked)
-    blue_scores, _ = bleu.compute_score(option="closest", verbose=0)
-    return {
-        "cider": float(cider.compute_score()[0]),
-        "bleu_4": float(blue_scores[3]),
-        "distinct_captions": float(len(set(captions))),
-        "mean_words": float(np.mean([len(caption.split()) for caption in captions])),
-    }
+
+def numpy_encoder(model: Captioner) -> Encode:
+    """The model's encoder as one graph from pixels uint8 [B, S, S, 3] to features [B, N, C]."""
+    # Without an explicit compile TensorFlow leaves XLA off, which slows depthwise nets on CPUs.
+    encode = tf.function(model.encode, reduce_retracing=True)
+    return lambda pixels: np.asarray(encode(pixels))

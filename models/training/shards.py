@@ -60,9 +60,13 @@ class Shards:
         facts = json.loads(index.read_text(encoding="utf-8"))
         self.image_size: int = facts["image_size"]
         self.fingerprint: str = facts["fingerprint"]
-        rows = [json.loads(path.read_text(encoding="utf-8")) for path in _paths(directory, "json")]
-        self.names: list[str] = [name for part in rows for name in part["names"]]
-        self.captions: list[list[str]] = [captions for part in rows for captions in part["captions"]]
+        """SHA-256 over pixels and captions, whatever their order."""
+        self.names: list[str] = []
+        self.captions: list[list[str]] = []
+        for path in _paths(directory, "json"):
+            part = json.loads(path.read_text(encoding="utf-8"))
+            self.names += part["names"]
+            self.captions += part["captions"]
         self.pixels = MappedRows(_paths(directory, "npy"))
 
     def __len__(self) -> int:
@@ -76,7 +80,7 @@ def _paths(directory: Path, suffix: str) -> list[Path]:
 def write_shards(examples: Iterable[Example], directory: Path, *, image_size: int) -> Shards:
     """Write examples to an empty or missing folder, one part in memory at a time."""
     directory.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
+    digests: list[bytes] = []
     for number, part in enumerate(_in_parts(examples)):
         stem = directory / f"part-{number:05d}"
         pixels = np.stack([example.pixels for example in part])
@@ -86,9 +90,9 @@ def write_shards(examples: Iterable[Example], directory: Path, *, image_size: in
         }
         np.save(stem.with_suffix(".npy"), pixels)
         stem.with_suffix(".json").write_text(json.dumps(rows), encoding="utf-8")
-        digest.update(json.dumps(rows).encode())
-        digest.update(pixels.tobytes())
-    facts = {"image_size": image_size, "fingerprint": digest.hexdigest()}
+        digests += map(_digest, part)
+    fingerprint = hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+    facts = {"image_size": image_size, "fingerprint": fingerprint}
     (directory / "index.json").write_text(json.dumps(facts), encoding="utf-8")
     return Shards(directory)
 
@@ -97,3 +101,8 @@ def _in_parts(examples: Iterable[Example]) -> Iterator[list[Example]]:
     remaining = iter(examples)
     while part := list(islice(remaining, PART_ROWS)):
         yield part
+
+
+def _digest(example: Example) -> bytes:
+    text = json.dumps([example.name, list(example.captions)]).encode()
+    return hashlib.sha256(text + b"\0" + example.pixels.tobytes()).digest()

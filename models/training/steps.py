@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from keras import ops
 
 from models.captioner import Captioner
 from models.tokenizer import END, PAD, START, UNKNOWN
@@ -27,24 +26,41 @@ class TrainStep:
     """Applies one optimiser step; ``weights`` of a batch may be rewards of either sign."""
 
     def __init__(
-        self, model: Captioner, *, label_smoothing: float, weight_decay: float, clip_norm: float
+        self,
+        model: Captioner,
+        *,
+        label_smoothing: float,
+        weight_decay: float,
+        clip_norm: float,
+        encoder_rate: float,
+        dropout: bool = True,
     ) -> None:
-        """Train whatever is trainable in the model at this moment."""
+        """Train whatever is trainable now; the encoder at ``encoder_rate`` times the rate.
+
+        Sampled captions are trained on without ``dropout``, as the network was that drew them.
+        """
         self.model = model
-        self.variables = list(model.trainable_variables)
-        self.optimizer = keras.optimizers.AdamW(
-            learning_rate=1e-4, weight_decay=weight_decay, beta_2=0.98, global_clipnorm=clip_norm
-        )
-        self.optimizer.exclude_from_weight_decay(
-            var_list=[v for v in self.variables if len(v.shape) < 2]
-        )
-        self.optimizer.build(self.variables)
-        self._label_smoothing = label_smoothing
+        encoder = list(model.encoder.trainable_variables)
+        inside = {id(variable) for variable in encoder}
+        decoder = [v for v in model.trainable_variables if id(v) not in inside]
+        self.variables = [*decoder, *encoder]
+        self._parts = [(_optimizer(decoder, weight_decay), 1.0, slice(0, len(decoder)))]
+        if encoder:
+            rest = slice(len(decoder), None)
+            self._parts.append((_optimizer(encoder, 0.0), encoder_rate, rest))
+        self._label_smoothing, self._clip_norm = label_smoothing, clip_norm
+        self._dropout = dropout
         self._compiled = tf.function(self._run, reduce_retracing=True)
+
+    @property
+    def state(self) -> list[keras.Variable]:
+        """Everything the optimisers remember."""
+        return [v for optimizer, _, _ in self._parts for v in optimizer.variables]
 
     def __call__(self, images: npt.NDArray[Any], packed: Packed, *, rate: float) -> Tensor:
         """Loss (scalar tensor) on images: features [B, N, C], or pixels uint8 [B, S, S, 3]."""
-        self.optimizer.learning_rate.assign(rate)
+        for optimizer, factor, _ in self._parts:
+            optimizer.learning_rate.assign(rate * factor)
         return self._compiled(tf.constant(images), *map(tf.constant, packed))
 
     def _run(self, images: Tensor, *packed: Tensor) -> Tensor:
@@ -52,7 +68,9 @@ class TrainStep:
         with tf.GradientTape() as tape:
             loss = self._loss(images, batch)
         gradients = tape.gradient(loss, [v.value for v in self.variables])
-        self.optimizer.apply(gradients, self.variables)
+        gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
+        for optimizer, _, part in self._parts:
+            optimizer.apply(gradients[part], self.variables[part])
         return loss
 
     def _loss(self, images: Tensor, batch: Packed) -> Tensor:
@@ -61,10 +79,10 @@ class TrainStep:
         features = model.encode(images) if is_pixels else tf.cast(images, model.compute_dtype)
         hidden = model.hidden_states(
             batch.tokens,
-            model.memory(features, training=True),
+            model.memory(features, training=self._dropout),
             positions=batch.positions,
             segments=batch.segments,
-            training=True,
+            training=self._dropout,
         )
         # Only the places that count go through the vocabulary, the widest product of all.
         counts = tf.not_equal(batch.weights, 0.0)
@@ -73,6 +91,13 @@ class TrainStep:
         losses = _smoothed_loss(logits, targets, self._label_smoothing)
         asked = tf.reduce_sum(tf.cast(tf.not_equal(batch.targets, PAD), "float32"))
         return tf.reduce_sum(losses * tf.boolean_mask(batch.weights, counts)) / asked
+
+
+def _optimizer(variables: list[keras.Variable], weight_decay: float) -> keras.optimizers.AdamW:
+    optimizer = keras.optimizers.AdamW(1e-4, weight_decay=weight_decay, beta_2=0.98)
+    optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
+    optimizer.build(variables)
+    return optimizer
 
 
 def _smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -112,7 +137,9 @@ class Sampler:
         for position in range(model.config.max_length - 1):
             logits, cache = model.step(tokens, tf.constant([position]), cache, cross)
             logits = logits + _forbidden(model.config.vocabulary_size, first=position == 0)
-            choice = tf.random.stateless_categorical(logits, 1, seed + [0, position], tf.int32)
+            # Every step of the training and every position draw from a stream of their own.
+            stream = seed * tf.constant([1, 1024]) + tf.constant([0, position])
+            choice = tf.random.stateless_categorical(logits, 1, stream, tf.int32)
             tokens = tf.where(ended, PAD, choice[:, 0])
             ended = tf.logical_or(ended, tf.equal(tokens, END))
             drawn.append(tokens)

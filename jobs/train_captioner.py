@@ -1,0 +1,122 @@
+"""Train a caption model on one's own photographs: `./spark-submit.sh train_captioner`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from conf.errors import UsageError
+from conf.resolve import Resolved
+from conf.training import TrainSettings
+from jobs.cli import required, run_command
+from jobs.session import session
+from jobs.stopping import Stop
+from jobs.training_log import TrainingLog, log_artifact, mlflow_run
+from jobs.training_model import (
+    build,
+    measure_model,
+    parameters_of,
+    plan_of,
+    print_result,
+    register_and_gate,
+    write_trained,
+)
+from jobs.training_shards import SKIPPED, TrainingData, make_shards, open_shards
+from models.package import ModelPackage, open_package
+from models.registry import resolve_model
+
+JOB = "train_captioner"
+DESCRIPTION = """\
+Train a caption model on photographs and captions, and write it as a model package.
+
+Three phases: the decoder over a frozen encoder, then the encoder's top too, then self-critical
+training on CIDEr. The best weights on the dev photographs win. Started again with the same
+options after a kill, it goes on where it was. The package is registered in MLflow, and becomes
+champion if it beats the champion on the same dev photographs by --gate-margin.
+
+exit codes: 0 done, 2 usage, 3 input, 4 model, 6 environment, 143 terminated
+"""
+
+
+def main(resolved: Resolved[TrainSettings], stop: Stop) -> None:
+    """Run the job from photographs to a registered package."""
+    settings = resolved.settings
+    required(settings, "output")
+    refuse_remote(settings)
+    initial = find_initial(settings)
+    image_size = size_of(settings, initial)
+    data = open_shards(work_of(settings), image_size=image_size)
+    if data is None:
+        with session(JOB, resolved.environment) as spark:
+            data = make_shards(
+                spark,
+                settings,
+                work_of(settings),
+                image_size=image_size,
+                env_local=resolved.environment.is_local,
+            )
+    stop.check()
+    train(settings, data, initial, stop)
+
+
+def refuse_remote(settings: TrainSettings) -> None:
+    """Raise UsageError unless output and work are folders of this machine."""
+    for option, value in (("--output", settings.output), ("--work", settings.work)):
+        if value is not None and "://" in value:
+            raise UsageError(
+                f"{option} {value} isn't a local folder.",
+                remedy="The package reaches other machines through the registry.",
+            )
+
+
+def work_of(settings: TrainSettings) -> Path:
+    """Return where shards, features and checkpoints lie."""
+    return Path(settings.work or f"{str(settings.output).rstrip('/')}-work")
+
+
+def find_initial(settings: TrainSettings) -> ModelPackage | None:
+    """Return the package to go on from, if one is named."""
+    if settings.initial_model is None:
+        return None
+    return open_package(resolve_model(settings.initial_model, tracking_uri=settings.tracking_uri))
+
+
+def size_of(settings: TrainSettings, initial: ModelPackage | None) -> int:
+    """Return the side of the square that photographs are resized to."""
+    from models.encoders import ENCODERS
+
+    if initial is not None:
+        return initial.config.image_size
+    return settings.image_size or ENCODERS[settings.encoder].image_size
+
+
+def train(
+    settings: TrainSettings, data: TrainingData, initial: ModelPackage | None, stop: Stop
+) -> None:
+    """Train over shards, then measure, package and register."""
+    from models.training.trainer import Trainer
+
+    work = work_of(settings)
+    tokenizer, model = build(settings, data, initial)
+    with mlflow_run(settings.tracking_uri, work, parameters_of(settings, data)) as run_id:
+        log_artifact(work / SKIPPED)
+        Trainer(
+            model,
+            tokenizer,
+            plan=plan_of(settings),
+            train=data.train,
+            dev=data.dev,
+            directory=work / "training",
+            listener=TrainingLog(data.dev, work),
+            is_stopping=lambda: stop.is_asked,
+        ).run()
+        stop.check()
+        measured = measure_model(model, tokenizer, data.dev, beam_width=settings.beam_width)
+        package = write_trained(settings, data, model, tokenizer, measured, run_id=run_id)
+        print_result(package, measured, data)
+        if settings.register_model:
+            register_and_gate(settings, package, measured, data.dev, run_id=run_id)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, TrainSettings, command=JOB, description=DESCRIPTION))

@@ -1,0 +1,230 @@
+"""From settings to a network, and from a trained network to a registered package."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conf.training import TrainSettings
+from conf.version import VERSION
+from jobs.training_shards import TrainingData
+from models.metrics import CaptionFigures, score_captions, split_by_rules
+from models.package import WEIGHTS, ModelPackage
+from models.registry import promote_if_better, register
+from models.tokenizer import Tokenizer
+from models.training.plan import Phase, TrainingPlan
+from models.training.shards import Shards
+
+if TYPE_CHECKING:
+    from models.captioner import Captioner
+
+CALIBRATION_IMAGES = 300
+# They change where a training runs or what becomes of it, not what it learns.
+_NOT_PARAMETERS = {"tracking_uri", "output", "work", "register_model", "gate_margin"}
+log = logging.getLogger("captionlake")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a model does on dev: with the training's beam, and greedy."""
+
+    beam: CaptionFigures
+    greedy: CaptionFigures
+    beam_width: int
+    captions: list[str]
+    """With the beam, in the order of dev."""
+
+
+def plan_of(settings: TrainSettings) -> TrainingPlan:
+    """Return the phases that have epochs, and what they share."""
+    phases = (
+        Phase(
+            "frozen",
+            epochs=settings.frozen_epochs,
+            learning_rate=settings.frozen_rate,
+            warmup_steps=200,
+        ),
+        Phase(
+            "finetune",
+            epochs=settings.finetune_epochs,
+            learning_rate=settings.finetune_rate,
+            warmup_steps=100,
+        ),
+        Phase(
+            "self_critical",
+            epochs=settings.self_critical_epochs,
+            learning_rate=settings.self_critical_rate,
+            warmup_steps=50,
+        ),
+    )
+    shared = {name: getattr(settings, name) for name in ("batch_images", "patience", "samples")}
+    fields = ("seed", "views", "tuned_share", "encoder_rate", "beam_width", "checkpoint_steps")
+    return TrainingPlan(
+        phases=tuple(Phase(**{**asdict(phase), **shared}) for phase in phases if phase.epochs),
+        **{name: getattr(settings, name) for name in fields},
+    )
+
+
+def build(
+    settings: TrainSettings, data: TrainingData, initial: ModelPackage | None
+) -> tuple[Tokenizer, Captioner]:
+    """Return words and network: those of the initial package, or new ones."""
+    import keras
+
+    from models.captioner import Captioner, CaptionerConfig, load_captioner
+
+    keras.utils.set_random_seed(settings.seed)
+    if settings.mixed_precision:
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    if initial is not None:
+        config = CaptionerConfig(**{**initial.config.captioner, "dropout": settings.dropout})
+        return initial.tokenizer, load_captioner(config, initial.file(WEIGHTS))
+    captions = (text for captions in data.train.captions for text in captions)
+    tokenizer = Tokenizer.from_captions(captions, min_count=settings.min_word_count)
+    fields = ("encoder", "max_length", "width", "depth", "heads", "ffn", "grid_depth", "dropout")
+    config = CaptionerConfig(
+        image_size=data.train.image_size,
+        vocabulary_size=tokenizer.vocabulary_size,
+        **{name: getattr(settings, name) for name in fields},
+    )
+    weights = None if settings.encoder_weights == "none" else settings.encoder_weights
+    return tokenizer, Captioner(config, encoder_weights=weights)
+
+
+def parameters_of(settings: TrainSettings, data: TrainingData) -> dict[str, Any]:
+    """Return what an MLflow run is compared by: settings, data fingerprints, code version."""
+    return settings.model_dump(exclude=_NOT_PARAMETERS) | lineage_of(data)
+
+
+def lineage_of(data: TrainingData) -> dict[str, Any]:
+    """Return what a model was made from."""
+    return {
+        "code_version": VERSION,
+        "train_photographs": len(data.train),
+        "train_fingerprint": data.train.fingerprint,
+        "dev_photographs": len(data.dev),
+        "dev_fingerprint": data.dev.fingerprint,
+        "skipped": data.skipped,
+    }
+
+
+def measure_model(
+    model: Captioner, tokenizer: Tokenizer, dev: Shards, *, beam_width: int
+) -> Measured:
+    """Caption and score dev with the network as it is."""
+    from models.training.evaluation import DevCaptioner, encode_shards
+
+    features = encode_shards(model, dev)
+    figures = {}
+    captions: list[str] = []
+    for width in (1, beam_width):
+        captions = DevCaptioner(model, tokenizer, beam_width=width).caption(features)
+        figures[width] = score_captions(captions, dev.captions, split=split_by_rules).figures
+    return Measured(figures[beam_width], figures[1], beam_width, captions)
+
+
+def write_trained(
+    settings: TrainSettings,
+    data: TrainingData,
+    model: Captioner,
+    tokenizer: Tokenizer,
+    measured: Measured,
+    *,
+    run_id: str,
+) -> ModelPackage:
+    """Write the package, int8 calibrated on training photographs, with its card and lineage."""
+    from models.packaging import write_package
+
+    rows = np.linspace(0, len(data.train) - 1, min(CALIBRATION_IMAGES, len(data.train)))
+    lineage = lineage_of(data) | {"mlflow_run": run_id}
+    return write_package(
+        Path(str(settings.output)),
+        model,
+        tokenizer=tokenizer,
+        model_card=model_card(settings, measured, lineage),
+        calibration=data.train.pixels.take(rows.astype(int)),
+        name=settings.name,
+        lineage=lineage,
+    )
+
+
+def model_card(settings: TrainSettings, measured: Measured, lineage: Mapping[str, Any]) -> str:
+    """Return the text of MODEL_CARD.md."""
+    facts = "\n".join(f"- {key}: {value}" for key, value in lineage.items())
+    rows = "\n".join(
+        f"| {name} | {getattr(measured.beam, name):.3f} | {getattr(measured.greedy, name):.3f} |"
+        for name in ("bleu_1", "bleu_4", "rouge_l", "cider")
+    )
+    return f"""# {settings.name}
+
+Captions photographs in English words: encoder {settings.encoder}, transformer decoder.
+
+## Terms
+
+{settings.data_terms}
+
+## Figures on the dev photographs
+
+| | beam {measured.beam_width} | greedy |
+| --- | --- | --- |
+{rows}
+
+## Lineage
+
+{facts}
+"""
+
+
+def print_result(package: ModelPackage, measured: Measured, data: TrainingData) -> None:
+    """Tell a person what came out."""
+    beam, greedy = measured.beam, measured.greedy
+    print(f"\nModel package {package.directory}, version {package.version[:16]}")
+    print(f"Trained on {len(data.train)} photographs, chosen on {len(data.dev)}.")
+    print(
+        f"Dev, beam {measured.beam_width}: CIDEr {beam.cider:.3f}, BLEU-4 {beam.bleu_4:.3f}; "
+        f"greedy: CIDEr {greedy.cider:.3f}, BLEU-4 {greedy.bleu_4:.3f}"
+    )
+    for name, caption in zip(data.dev.names[:5], measured.captions, strict=False):
+        print(f"  {name}: {caption}")
+
+
+def register_and_gate(
+    settings: TrainSettings,
+    package: ModelPackage,
+    measured: Measured,
+    dev: Shards,
+    *,
+    run_id: str,
+) -> None:
+    """Register a version; it becomes champion only if it beats the champion by the margin."""
+    number = register(
+        package,
+        figures=measured.beam.as_dict(),
+        dev_set=dev.fingerprint,
+        run_id=run_id,
+        name=settings.name,
+        tracking_uri=settings.tracking_uri,
+    )
+    is_champion = promote_if_better(
+        number,
+        margin=settings.gate_margin,
+        measure=lambda champion: _measure_package(champion, dev, beam_width=settings.beam_width),
+        name=settings.name,
+        tracking_uri=settings.tracking_uri,
+    )
+    verdict = "is champion now" if is_champion else "did not beat the champion, which stays"
+    print(f"Version {number} of {settings.name} {verdict}.")
+
+
+def _measure_package(champion: ModelPackage, dev: Shards, *, beam_width: int) -> dict[str, float]:
+    """Figures of the champion on this dev set, resized to its own square if it has another."""
+    from models.captioner import CaptionerConfig, load_captioner
+
+    model = load_captioner(CaptionerConfig(**champion.config.captioner), champion.file(WEIGHTS))
+    measured = measure_model(model, champion.tokenizer, dev, beam_width=beam_width)
+    return measured.beam.as_dict()

@@ -1,0 +1,214 @@
+"""Photographs and captions brought together in Spark, with a reason for each that can't be used.
+
+Every frame here is small in memory: pixels stay in Spark until shards are written from them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from conf.errors import InputError, UsageError
+from conf.training import PairSettings
+from storage.hadoop import reported_as
+from storage.listing import list_files
+from storage.paths import is_local, qualify
+from storage.reading import BinaryReader
+from udfs.preprocess import preprocess_udf
+from udfs.reading import read_local_udf
+
+TRAIN, DEV = "train", "dev"
+NO_IMAGE, NO_CAPTION = "caption_without_image", "image_without_caption"
+AMBIGUOUS, MALFORMED = "name_occurs_twice", "malformed_line"
+_IMAGE_NAME = re.compile(r"[^/]*$")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What training has to work with.
+
+    Attributes:
+        usable: `name, path, content, captions`; content is null where `path` is to be read.
+        skipped: `name, reason, detail` of what doesn't fit together.
+    """
+
+    usable: DataFrame
+    skipped: DataFrame
+
+
+def read_pairs(spark: SparkSession, settings: PairSettings, *, env_local: bool) -> Pairs:
+    """Join photographs and captions as the settings name them.
+
+    Raises:
+        UsageError: neither a table nor a folder with a caption file is given.
+        InputError: one of them is missing, empty or of another form.
+    """
+    if settings.pairs is not None:
+        return _read_table(spark, qualify(spark, settings.pairs, env_local=env_local))
+    if settings.images is None or settings.captions is None:
+        raise UsageError("--images and --captions must be given.", remedy="Or --pairs; see --help.")
+    images = _read_images(spark, qualify(spark, settings.images, env_local=env_local))
+    lines = _read_lines(spark, qualify(spark, settings.captions, env_local=env_local))
+    return _join(images, lines)
+
+
+def _read_table(spark: SparkSession, uri: str) -> Pairs:
+    with reported_as(InputError, f"{uri} isn't a readable table", remedy="Check --pairs."):
+        is_delta = any(f.startswith("_delta_log") for f in _names(spark, uri))
+        table = spark.read.format("delta" if is_delta else "parquet").load(uri)
+    missing = {"path", "content", "captions"} - set(table.columns)
+    if missing:
+        raise InputError(
+            f"The table {uri} has no column {', '.join(sorted(missing))}.",
+            remedy="It needs path, content (binary) and captions (array of text).",
+        )
+    captions = F.filter("captions", lambda text: F.length(F.trim(text)) > 0)
+    rows = table.select(F.col("path").alias("name"), "path", "content", captions.alias("captions"))
+    has_captions = F.coalesce(F.size("captions"), F.lit(0)) > 0
+    return Pairs(rows.where(has_captions), _skipped(rows.where(~has_captions), NO_CAPTION))
+
+
+def _names(spark: SparkSession, uri: str) -> list[str]:
+    from storage.hadoop import file_system, hadoop_path
+
+    return [
+        str(status.getPath().getName())
+        for status in file_system(spark, uri).listStatus(hadoop_path(spark, uri))
+    ]
+
+
+def _read_images(spark: SparkSession, uri: str) -> DataFrame:
+    paths = list_files(spark, uri).column("path").to_pylist()
+    rows = [(_IMAGE_NAME.search(path).group(), path) for path in paths]  # type: ignore[union-attr]
+    frame = spark.createDataFrame(rows, "name string, path string")
+    return frame.groupBy("name").agg(F.min("path").alias("path"), F.count("*").alias("copies"))
+
+
+def _read_lines(spark: SparkSession, uri: str) -> DataFrame:
+    with reported_as(InputError, f"Can't read the captions {uri}", remedy="Check --captions."):
+        lines = spark.read.text(uri)
+        if lines.isEmpty():
+            raise InputError(f"The caption file {uri} is empty.", remedy="Check --captions.")
+    parts = F.split("value", "\t", 2)
+    return lines.select(
+        F.trim(parts[0]).alias("name"),
+        F.trim(parts.getItem(1)).alias("caption"),
+        F.monotonically_increasing_id().alias("place"),
+    )
+
+
+def _join(images: DataFrame, lines: DataFrame) -> Pairs:
+    is_whole = F.coalesce(F.length("caption"), F.lit(0)) > 0
+    in_order = F.sort_array(F.collect_list(F.struct("place", "caption")))
+    captions = lines.where(is_whole).groupBy("name").agg(in_order["caption"].alias("captions"))
+    joined = images.join(captions, on="name", how="full")
+    unique = F.col("copies") == 1
+    usable = joined.where(unique & F.col("captions").isNotNull())
+    problems = (
+        _skipped(lines.where(~is_whole), MALFORMED),
+        _skipped(joined.where(F.col("path").isNull()), NO_IMAGE),
+        _skipped(joined.where(F.col("captions").isNull()), NO_CAPTION),
+        _skipped(joined.where((F.col("copies") > 1) & F.col("captions").isNotNull()), AMBIGUOUS),
+    )
+    skipped = problems[0]
+    for problem in problems[1:]:
+        skipped = skipped.unionByName(problem)
+    content = F.lit(None).cast("binary").alias("content")
+    return Pairs(usable.select("name", "path", content, "captions"), skipped)
+
+
+def _skipped(frame: DataFrame, reason: str) -> DataFrame:
+    return frame.select("name", F.lit(reason).alias("reason"), F.lit("").alias("detail"))
+
+
+def assign_splits(
+    spark: SparkSession, pairs: DataFrame, settings: PairSettings, *, env_local: bool
+) -> DataFrame:
+    """Add `split`: train, dev, or null where neither is known yet; others are left out."""
+    train = _read_names(spark, settings.train_split, env_local=env_local)
+    dev = _read_names(spark, settings.dev_split, env_local=env_local)
+    in_train, in_dev = F.col("in_train").isNotNull(), F.col("in_dev").isNotNull()
+    marked = pairs
+    for names, column in ((train, "in_train"), (dev, "in_dev")):
+        if names is None:
+            marked = marked.withColumn(column, F.lit(None).cast("boolean"))
+        else:
+            marked = marked.join(names.withColumn(column, F.lit(True)), on="name", how="left")
+    split = F.when(in_dev, DEV).when(in_train, TRAIN)
+    if train is None and dev is not None:
+        split = split.otherwise(TRAIN)
+    placed = marked.withColumn("split", split)
+    known = F.col("split").isNotNull()
+    if train is not None:
+        placed = placed.where(known)
+    return _limited(placed.select("name", "path", "content", "captions", "split"), settings.limit)
+
+
+def _read_names(spark: SparkSession, uri: str | None, *, env_local: bool) -> DataFrame | None:
+    if uri is None:
+        return None
+    qualified = qualify(spark, uri, env_local=env_local)
+    with reported_as(InputError, f"Can't read the split {qualified}"):
+        names = spark.read.text(qualified).select(F.trim("value").alias("name"))
+        names = names.where(F.length("name") > 0).distinct()
+        if names.isEmpty():
+            raise InputError(f"The split {qualified} names nothing.", remedy="Check the file.")
+    return names
+
+
+def _limited(pairs: DataFrame, limit: int) -> DataFrame:
+    if not limit:
+        return pairs
+    from pyspark.sql import Window
+
+    place = F.row_number().over(Window.partitionBy("split").orderBy("name"))
+    return pairs.withColumn("place", place).where(F.col("place") <= limit).drop("place")
+
+
+def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) -> DataFrame:
+    """Fill `content` and `sha256` where only the path is known; `reason` says why not."""
+    if settings.pairs is not None:
+        return pairs.withColumn("reason", F.lit(None).cast("string")).withColumn(
+            "detail", F.lit("")
+        )
+    paths = [row.path for row in pairs.select("path").collect()]
+    partitions = max(1, -(-len(paths) // settings.partition_files))
+    known = pairs.drop("content")
+    if not paths or is_local(paths[0]):
+        read = read_local_udf(max_bytes=settings.max_file_bytes)(F.col("path"))
+        spread = known.repartitionByRange(partitions, "split", "name")
+        return spread.withColumn("read", read).select(*known.columns, "read.*")
+    contents = BinaryReader(spark, paths).frame(paths, partitions=partitions)
+    unread = F.col("content").isNull()
+    joined = known.join(contents.select("path", "content"), on="path", how="left")
+    reason = F.when(unread, "unreadable").alias("reason")
+    return joined.select(*known.columns, "content", reason, F.lit("").alias("detail"))
+
+
+def with_pixels(contents: DataFrame, settings: PairSettings, *, image_size: int) -> DataFrame:
+    """`name, captions, split, pixels, reason, detail`, by the UDF that serves as well.
+
+    A photograph without a split yet gets one by the hash of its bytes.
+    """
+    share = F.conv(F.substring(F.sha2("content", 256), 1, 8), 16, 10).cast("double") / 2**32
+    by_hash = F.when(share < settings.dev_share, DEV).otherwise(TRAIN)
+    # An unread file goes through as empty bytes, since a UDF can't skip rows.
+    image = preprocess_udf(size=image_size)(F.coalesce("content", F.lit(b"")))
+    split = F.coalesce("split", F.when(F.col("content").isNotNull(), by_hash))
+    decoded = contents.withColumn("image", image)
+    return decoded.select(
+        "name",
+        "captions",
+        split.alias("split"),
+        F.col("image.pixels").alias("pixels"),
+        _first("reason").alias("reason"),
+        _first("detail").alias("detail"),
+    )
+
+
+def _first(column: str) -> Column:
+    """What the reading says, else what the decoding says."""
+    return F.coalesce(F.col(column), F.col(f"image.{column}"))

@@ -1,0 +1,119 @@
+"""From pairs in Spark to pixel shards on the driver's disk, with an account of what was skipped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from conf.errors import InputError
+from conf.training import PairSettings
+from jobs.training_pairs import DEV, TRAIN, assign_splits, read_pairs, with_content, with_pixels
+from models.training.shards import Example, Shards, write_shards
+
+SKIPPED = "skipped.tsv"
+READY = "shards.json"
+SHOWN = 5
+log = logging.getLogger("captionlake")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Shards of both splits, and how many photographs and captions were left out, by reason."""
+
+    train: Shards
+    dev: Shards
+    skipped: dict[str, int]
+
+
+def open_shards(work: Path, *, image_size: int) -> TrainingData | None:
+    """Shards that an earlier start of the same training finished, or None."""
+    ready = work / READY
+    if not ready.is_file():
+        return None
+    facts = json.loads(ready.read_text(encoding="utf-8"))
+    if facts["image_size"] != image_size:
+        return None
+    return TrainingData(Shards(work / TRAIN), Shards(work / DEV), facts["skipped"])
+
+
+def make_shards(
+    spark: SparkSession, settings: PairSettings, work: Path, *, image_size: int, env_local: bool
+) -> TrainingData:
+    """Read, decode and write everything; raises InputError where too much is unusable."""
+    pairs = read_pairs(spark, settings, env_local=env_local)
+    chosen = assign_splits(spark, pairs.usable, settings, env_local=env_local)
+    contents = with_content(spark, chosen, settings)
+    # Kept on the executors' disks: decoding runs once, on all of them, and streams out after.
+    decoded = with_pixels(contents, settings, image_size=image_size).persist(StorageLevel.DISK_ONLY)
+    is_good = F.col("reason").isNull()
+    broken = decoded.where(~is_good).select("name", "reason", "detail")
+    skipped = _note_skipped(pairs.skipped.unionByName(broken), work)
+    good = decoded.where(is_good)
+    _refuse_loss(good.count(), skipped, settings, work)
+    train, dev = (_write_split(good, split, work, image_size=image_size) for split in (TRAIN, DEV))
+    decoded.unpersist()
+    facts = {"image_size": image_size, "skipped": skipped}
+    (work / READY).write_text(json.dumps(facts), encoding="utf-8")
+    return TrainingData(train, dev, skipped)
+
+
+def _note_skipped(skipped: DataFrame, work: Path) -> dict[str, int]:
+    """List what is skipped in a file and the first few in the log; return counts by reason."""
+    work.mkdir(parents=True, exist_ok=True)
+    counts: Counter[str] = Counter()
+    with (work / SKIPPED).open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, delimiter="\t")
+        rows.writerow(["name", "reason", "detail"])
+        for row in skipped.orderBy("reason", "name").toLocalIterator():
+            rows.writerow(row)
+            counts[row.reason] += 1
+            if counts[row.reason] <= SHOWN:
+                log.warning("skipped %s: %s %s", row.name, row.reason, row.detail or "")
+    return dict(counts)
+
+
+def _refuse_loss(usable: int, skipped: dict[str, int], settings: PairSettings, work: Path) -> None:
+    lost = sum(skipped.values())
+    account = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
+    if usable == 0:
+        raise InputError(
+            f"There is no photograph with a caption to train on ({account or 'nothing found'}).",
+            remedy="Check that the captions name the files, and --train-split.",
+        )
+    if lost / (lost + usable) > settings.max_skipped_share:
+        raise InputError(
+            f"{lost} of {lost + usable} are unusable ({account}), listed in {work / SKIPPED}.",
+            remedy="Mend the data, or raise --max-skipped-share.",
+        )
+
+
+def _write_split(good: DataFrame, split: str, work: Path, *, image_size: int) -> Shards:
+    directory = work / split
+    shutil.rmtree(directory, ignore_errors=True)
+    rows = good.where(F.col("split") == split).drop("split", "reason", "detail")
+    examples = _examples(rows.toLocalIterator(prefetchPartitions=True), image_size)
+    shards = write_shards(examples, directory, image_size=image_size)
+    if not len(shards):
+        raise InputError(
+            f"No usable photograph is in the {split} split.",
+            remedy="Check --train-split, --dev-split and --dev-share.",
+        )
+    return shards
+
+
+def _examples(rows: Iterator[Row], image_size: int) -> Iterator[Example]:
+    shape = (image_size, image_size, 3)
+    for row in rows:
+        pixels = np.frombuffer(row.pixels, np.uint8).reshape(shape)
+        yield Example(row.name, pixels, row.captions)

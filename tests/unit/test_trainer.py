@@ -1,0 +1,150 @@
+"""The training loop on a tiny network and photographs of plain colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from conf.errors import InputError, ModelError
+from models.captioner import Captioner, CaptionerConfig
+from models.tokenizer import Tokenizer
+from models.training.plan import Phase, TrainingPlan
+from models.training.reports import EpochReport, StepReport
+from models.training.shards import Shards
+from models.training.trainer import Trainer
+from tests.tiny_model import SIDE, register_encoder
+from tests.training_data import make_shards
+
+PHASES = (
+    Phase("frozen", epochs=2, learning_rate=3e-3, batch_images=6, warmup_steps=2),
+    Phase("finetune", epochs=1, learning_rate=1e-3, batch_images=6, warmup_steps=2),
+    Phase("self_critical", epochs=1, learning_rate=1e-4, batch_images=6, warmup_steps=2),
+)
+PLAN = TrainingPlan(phases=PHASES, views=2, beam_width=2, checkpoint_steps=2, seed=3)
+
+
+class Notebook:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepReport] = []
+        self.epochs: list[EpochReport] = []
+
+    def on_step(self, report: StepReport) -> None:
+        self.steps.append(report)
+
+    def on_epoch(self, report: EpochReport) -> None:
+        self.epochs.append(report)
+
+
+Finished = tuple[Trainer, Notebook]
+
+
+class StopAfter:
+    """Asks to stop at the n-th question."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def make_trainer(
+    folder: Path,
+    *,
+    plan: TrainingPlan = PLAN,
+    is_stopping: Callable[[], bool] = lambda: False,
+    listener: Notebook | None = None,
+) -> Trainer:
+    register_encoder()
+    train = make_shards(folder / "train", images=24)
+    dev = make_shards(folder / "dev", images=6, seed=1)
+    tokenizer = Tokenizer.from_captions([t for c in train.captions for t in c], min_count=2)
+    keras.utils.set_random_seed(5)
+    config = CaptionerConfig(
+        "tiny", SIDE, tokenizer.vocabulary_size, max_length=10, width=16, heads=2, ffn=32
+    )
+    return Trainer(
+        Captioner(config),
+        tokenizer,
+        plan=plan,
+        train=train,
+        dev=dev,
+        directory=folder / "training",
+        listener=listener or Notebook(),
+        is_stopping=is_stopping,
+    )
+
+
+def weights_of(trainer: Trainer) -> list[npt.NDArray[Any]]:
+    return [np.asarray(variable) for variable in trainer.model.variables]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    listener = Notebook()
+    trainer = make_trainer(tmp_path_factory.mktemp("finished"), listener=listener)
+    trainer.run()
+    return trainer, listener
+
+
+def test_every_phase_reports_each_of_its_epochs(finished: Finished) -> None:
+    _, listener = finished
+    phases = [(report.phase, report.epoch) for report in listener.epochs]
+    assert phases == [("frozen", 1), ("frozen", 2), ("finetune", 1), ("self_critical", 1)]
+
+
+def test_the_model_ends_with_the_weights_that_were_best_on_dev(finished: Finished) -> None:
+    trainer, listener = finished
+    figures, _ = trainer.describe_dev(None)
+    best = max(report.figures["cider"] for report in listener.epochs)
+    assert figures["cider"] == pytest.approx(best, abs=0.02)
+
+
+def test_a_training_stopped_in_any_phase_ends_with_the_weights_of_one_that_was_not(
+    finished: Finished, tmp_path: Path
+) -> None:
+    for questions in (6, 7, 11):
+        make_trainer(tmp_path, is_stopping=StopAfter(questions)).run()
+    resumed = make_trainer(tmp_path)
+    resumed.run()
+    for mine, theirs in zip(weights_of(resumed), weights_of(finished[0]), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_a_checkpoint_of_other_options_is_refused(tmp_path: Path) -> None:
+    make_trainer(tmp_path, is_stopping=StopAfter(4)).run()
+    other = make_trainer(tmp_path, plan=replace(PLAN, seed=4))
+    with pytest.raises(ModelError, match="other options or data"):
+        other.run()
+
+
+def test_a_phase_ends_early_when_dev_stays_as_it_was(tmp_path: Path) -> None:
+    still = Phase("frozen", epochs=6, learning_rate=1e-12, batch_images=6, patience=1)
+    listener = Notebook()
+    make_trainer(tmp_path, plan=replace(PLAN, phases=(still,)), listener=listener).run()
+    assert len(listener.epochs) == 2
+
+
+def test_fine_tuning_changes_the_top_of_the_encoder_and_a_frozen_phase_does_not(
+    tmp_path: Path,
+) -> None:
+    trainer = make_trainer(tmp_path, plan=replace(PLAN, phases=PHASES[:1]))
+    before = trainer.model.encoder.get_weights()
+    trainer.run()
+    for then, now in zip(before, trainer.model.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(then, now)
+
+
+def test_shards_that_were_not_finished_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished shards"):
+        Shards(tmp_path)

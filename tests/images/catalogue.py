@@ -19,7 +19,16 @@ from tests.images.drawing import (
     on_white,
     square,
 )
-from tests.images.encoding import bmp, bmp_os2, pack_bits, pillow, png, png_chunk, tiff
+from tests.images.encoding import (
+    bmp,
+    bmp_os2,
+    jpeg_without_segments,
+    pack_bits,
+    pillow,
+    png,
+    png_chunk,
+    tiff,
+)
 
 SIZE = (WIDTH, HEIGHT)
 
@@ -55,11 +64,27 @@ def _jpegs() -> Iterator[GoodFile]:
     yield GoodFile("jpeg-grey", pillow(draw_grey(), "JPEG", quality=95), "jpeg", grey, True)
     cmyk = pillow(rgb, "JPEG", "CMYK", quality=95, subsampling=0)
     yield GoodFile("jpeg-cmyk", cmyk, "jpeg", colour, True)
+    plain_cmyk = jpeg_without_segments(cmyk, 0xEE)
+    yield GoodFile("jpeg-cmyk-without-adobe-segment", plain_cmyk, "jpeg", colour, True)
+    yield GoodFile("jpeg-ycck", _ycck(rgb), "jpeg", colour, True)
+    data = pillow(rgb, "JPEG", quality=95, keep_rgb=True)
+    yield GoodFile("jpeg-stored-as-rgb", data, "jpeg", colour, True)
     mpo = pillow(rgb, "MPO", quality=95, save_all=True, append_images=[Image.fromarray(255 - rgb)])
     yield GoodFile("jpeg-mpo", mpo, "jpeg", colour, True)
     yield GoodFile(
         "jpeg-trailing", pillow(rgb, "JPEG", quality=95) + b"x" * 99, "jpeg", colour, True
     )
+
+
+def _ycck(rgb: npt.NDArray[np.uint8]) -> bytes:
+    """A JPEG of the kind that Photoshop writes: CMYK inverted, its colours turned into YCbCr."""
+    cmyk = np.asarray(Image.fromarray(rgb).convert("CMYK"))
+    colours = Image.fromarray(np.ascontiguousarray(cmyk[..., :3])).convert("YCbCr")
+    stored = np.dstack([np.asarray(colours), 255 - cmyk[..., 3]])
+    picture = Image.frombytes("CMYK", SIZE, (255 - stored).tobytes())  # Pillow inverts once more
+    data = bytearray(pillow(picture, "JPEG", quality=95, subsampling=0))
+    data[data.index(b"Adobe") + 11] = 2  # the transform that means YCCK
+    return bytes(data)
 
 
 def _pngs() -> Iterator[GoodFile]:

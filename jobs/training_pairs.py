@@ -94,8 +94,8 @@ def _read_lines(spark: SparkSession, uri: str) -> DataFrame:
             raise InputError(f"The caption file {uri} is empty.", remedy="Check --captions.")
     parts = F.split("value", "\t", 2)
     return lines.select(
-        F.trim(parts[0]).alias("name"),
-        F.trim(parts.getItem(1)).alias("caption"),
+        F.trim(F.get(parts, F.lit(0))).alias("name"),
+        F.trim(F.get(parts, F.lit(1))).alias("caption"),
         F.monotonically_increasing_id().alias("place"),
     )
 

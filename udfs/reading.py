@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from pyspark.sql import Column
@@ -33,4 +33,4 @@ def read_local_udf(*, max_bytes: int) -> Callable[[Column], Column]:
     # Annotations are text in this module, and Spark reads them to tell the kind of UDF.
     read.__annotations__ = {"batches": Iterator[pd.Series], "return": Iterator[pd.DataFrame]}
     udf: Any = pandas_udf(read, CONTENT)  # type: ignore[call-overload]
-    return udf
+    return cast("Callable[[Column], Column]", udf)

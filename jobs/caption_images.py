@@ -21,7 +21,7 @@ from jobs.demonstration import as_demonstration, is_demonstration
 from jobs.inference import ImageMemory, Inference
 from jobs.recording import JOB, Scene, recorded
 from jobs.session import session
-from jobs.shipping import ship_package
+from jobs.shipping import shipped_package
 from jobs.stopping import Stop
 from jobs.summary import print_captions, print_dry_run, print_summary
 from models.identity import pipeline_version
@@ -154,21 +154,28 @@ def caption_pending(
     tally = Tally()
     if pending.num_rows == 0:
         return tally
+    with shipped_package(scene.spark, package) as archive, scene.stage("captioning"):
+        inference = inference_of(scene, settings, stamp, pending, archive=archive)
+        run = CaptionRun(scene.lake, inference, stamp, tally, scene.stop)
+        run.caption(pending, chunk_files=settings.chunk_files, chunk_bytes=settings.chunk_bytes)
+    return tally
+
+
+def inference_of(
+    scene: Scene, settings: CaptionSettings, stamp: Stamp, pending: pa.Table, *, archive: str
+) -> Inference:
+    """Return what turns chunks of the pending files into outcomes."""
     spark = scene.spark
     paths = pending.column("path").to_pylist()
     keys = known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
-    inference = Inference(
+    return Inference(
         spark=spark,
         reader=None if is_local(paths[0]) else BinaryReader(spark, paths),
-        plan=plan_of(settings, archive=ship_package(spark, package)),
+        plan=plan_of(settings, archive=archive),
         memory=ImageMemory(spark.sparkContext.broadcast(keys) if len(keys) else None),
         unit_files=settings.partition_files,
         max_file_bytes=settings.max_file_bytes,
     )
-    run = CaptionRun(scene.lake, inference, stamp, tally, scene.stop)
-    with scene.stage("captioning"):
-        run.caption(pending, chunk_files=settings.chunk_files, chunk_bytes=settings.chunk_bytes)
-    return tally
 
 
 def plan_of(settings: CaptionSettings, *, archive: str) -> CaptionPlan:

@@ -73,7 +73,7 @@ class CaptionRun:
             first_files=max(1, chunk_files // FIRST_CHUNK_SHARE),
         )
         with reporting(pending.num_rows) as reporter:
-            for chunk, returned in map_ahead(self.infer, chunks):
+            for chunk, returned in map_ahead(self.lake.spark, self.infer, chunks):
                 self.stop.check()
                 self.tally.add_outcomes(returned)
                 started = time.monotonic()

@@ -101,16 +101,19 @@ class Inference:
         return self.reader.frame(chunk.paths, partitions=len(units)), content_rows
 
 
-def map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+def map_ahead(
+    spark: SparkSession, function: Callable[[T], R], items: Iterable[T]
+) -> Iterator[tuple[T, R]]:
     """Yield `(item, function(item))` in order while the next `AHEAD` items are being worked on.
 
     The cluster stays busy while the caller commits, and at most `AHEAD + 1` results exist.
     """
     pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="inference")
+    work = inheritable_thread_target(spark)(function)
     waiting: deque[tuple[T, Future[R]]] = deque()
     try:
         for item in items:
-            waiting.append((item, pool.submit(inheritable_thread_target(function), item)))
+            waiting.append((item, pool.submit(work, item)))
             if len(waiting) > AHEAD:
                 first, result = waiting.popleft()
                 yield first, result.result()

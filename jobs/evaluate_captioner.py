@@ -1,0 +1,127 @@
+"""Score a model's captions of photographs against people's captions: `evaluate_captioner`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+
+from conf.errors import InputError
+from conf.evaluation import EvaluateSettings
+from conf.resolve import Resolved
+from jobs.chunks import Chunk
+from jobs.cli import required, run_command
+from jobs.evaluation_data import References, read_references
+from jobs.evaluation_report import Evaluated, log_evaluation, print_evaluation, write_page
+from jobs.inference import ImageMemory, Inference
+from jobs.session import session
+from jobs.shipping import shipped_package
+from jobs.stopping import Stop
+from models.images import DecodeLimits
+from models.metrics import score_captions, split_by_stanford
+from models.package import open_package
+from models.registry import resolve_model
+from storage.paths import is_local
+from storage.reading import BinaryReader
+from udfs.caption import CaptionPlan, ShippedModel
+from udfs.outcome import CAPTIONED
+
+JOB = "evaluate_captioner"
+DESCRIPTION = """\
+Caption photographs that people have captioned, and score the captions against theirs.
+
+Figures are those of pycocoevalcap: BLEU-1 to 4, ROUGE-L and CIDEr, and METEOR where its Java part
+runs, on words split by the scorers' own PTB tokenizer. Photographs are read, decoded and captioned
+by the code that serves. The result goes to the terminal, an MLflow run and an HTML page.
+"""
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """What the pipeline made of the photographs, in the references' order, and how fast."""
+
+    outcomes: pa.Table
+    images_per_second: float
+
+
+def main(resolved: Resolved[EvaluateSettings], stop: Stop) -> None:
+    """Run the job from its settings to its report."""
+    settings = resolved.settings
+    required(settings, "images", "captions")
+    package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
+    with session(JOB, resolved.environment) as spark:
+        references = read_references(spark, settings, env_local=resolved.environment.is_local)
+        stop.check()
+        with shipped_package(spark, package) as archive:
+            captioned = caption_all(spark, settings, references, archive=archive)
+        evaluated = evaluate(captioned, references)
+        write_page(Path(settings.page), evaluated, count=settings.page_photographs, spark=spark)
+    print_evaluation(evaluated, settings, package)
+    log_evaluation(evaluated, settings, package)
+
+
+def caption_all(
+    spark: SparkSession, settings: EvaluateSettings, references: References, *, archive: str
+) -> Captioned:
+    """Caption every photograph once; nothing is known before and nothing is kept."""
+    paths = references.files.column("path").to_pylist()
+    inference = Inference(
+        spark=spark,
+        reader=None if is_local(paths[0]) else BinaryReader(spark, paths),
+        plan=_plan(settings, archive=archive),
+        memory=ImageMemory(),
+        unit_files=settings.partition_files,
+        max_file_bytes=settings.max_file_bytes,
+    )
+    started = time.perf_counter()
+    outcomes = inference.outcomes(Chunk(1, references.files))
+    return Captioned(outcomes, len(paths) / (time.perf_counter() - started))
+
+
+def evaluate(captioned: Captioned, references: References) -> Evaluated:
+    """Score what was captioned; raises InputError if nothing was."""
+    is_captioned = pc.equal(captioned.outcomes.column("status"), CAPTIONED)
+    good = captioned.outcomes.filter(is_captioned).sort_by("path")
+    bad = captioned.outcomes.filter(pc.invert(is_captioned))
+    if good.num_rows == 0:
+        raise InputError("None of the photographs could be captioned.", remedy="Check --images.")
+    paths, captions = good.column("path").to_pylist(), good.column("caption").to_pylist()
+    known = [references.captions_of[path] for path in paths]
+    return Evaluated(
+        paths=paths,
+        captions=captions,
+        references=known,
+        scored=score_captions(captions, known, split=split_by_stanford, with_meteor=True),
+        rejected={row["path"]: row["reason"] for row in bad.to_pylist()},
+        without_image=references.without_image,
+        without_caption=references.without_caption,
+        images_per_second=captioned.images_per_second,
+    )
+
+
+def _plan(settings: EvaluateSettings, *, archive: str) -> CaptionPlan:
+    return CaptionPlan(
+        model=ShippedModel(
+            archive=archive,
+            runtime=settings.runtime,
+            precision=settings.precision,
+            beam_width=settings.beam_width,
+            threads=settings.threads_per_task,
+        ),
+        limits=DecodeLimits(
+            max_file_bytes=settings.max_file_bytes,
+            max_pixels=settings.max_pixels,
+            timeout_seconds=settings.decode_timeout_seconds,
+        ),
+        batch_images=settings.inference_batch_images,
+        decode_threads=settings.decode_threads,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, EvaluateSettings, command=JOB, description=DESCRIPTION))

@@ -1,0 +1,91 @@
+"""The photographs of an evaluation with what people said of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+
+from conf.errors import InputError
+from conf.evaluation import EvaluateSettings
+from storage.hadoop import reported_as
+from storage.listing import list_files
+from storage.paths import qualify
+
+
+@dataclass(frozen=True)
+class References:
+    """Photographs that have captions.
+
+    Attributes:
+        files: their rows of the listing.
+        captions_of: captions by path.
+        without_image: names that have captions and no photograph.
+        without_caption: photographs left out because nobody captioned them.
+    """
+
+    files: pa.Table
+    captions_of: dict[str, list[str]]
+    without_image: list[str]
+    without_caption: int
+
+
+def read_references(
+    spark: SparkSession, settings: EvaluateSettings, *, env_local: bool
+) -> References:
+    """Bring photographs and captions together by file name.
+
+    Raises:
+        InputError: one of them is missing or empty, a name occurs twice, or none has captions.
+    """
+    listing = list_files(spark, qualify(spark, str(settings.images), env_local=env_local))
+    wanted = _captions_by_name(spark, settings, env_local=env_local)
+    paths = listing.column("path").to_pylist()
+    captions_of = {
+        path: wanted[name] for path in paths if (name := path.rpartition("/")[2]) in wanted
+    }
+    names = [path.rpartition("/")[2] for path in captions_of]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            f"The name {twice} occurs twice below {settings.images}, so its captions are of one.",
+            remedy="Evaluate on one folder of distinct names.",
+        )
+    if not captions_of:
+        raise InputError(
+            f"No photograph below {settings.images} has a caption in {settings.captions}.",
+            remedy="Names must be written as the files are called, with extension.",
+        )
+    is_wanted = pc.is_in(listing.column("path"), pa.array(list(captions_of)))
+    return References(
+        files=listing.filter(is_wanted),
+        captions_of=captions_of,
+        without_image=sorted(wanted.keys() - set(names)),
+        without_caption=len(paths) - len(captions_of),
+    )
+
+
+def _captions_by_name(
+    spark: SparkSession, settings: EvaluateSettings, *, env_local: bool
+) -> dict[str, list[str]]:
+    captions: dict[str, list[str]] = defaultdict(list)
+    for line in _lines(spark, str(settings.captions), option="--captions", env_local=env_local):
+        name, _, caption = line.partition("\t")
+        if caption.strip():
+            captions[name.strip()].append(caption.strip())
+    if settings.names is None:
+        return dict(captions)
+    chosen = _lines(spark, settings.names, option="--names", env_local=env_local)
+    return {name: captions[name] for line in chosen if (name := line.strip()) in captions}
+
+
+def _lines(spark: SparkSession, uri: str, *, option: str, env_local: bool) -> list[str]:
+    path = qualify(spark, uri, env_local=env_local)
+    with reported_as(InputError, f"Can't read {path}", remedy=f"Check {option}."):
+        lines = [str(row.value) for row in spark.read.text(path).collect()]
+    if not lines:
+        raise InputError(f"{path} is empty.", remedy=f"Check {option}.")
+    return lines

@@ -40,9 +40,7 @@ def inference(spark: SparkSession, *, timeout_seconds: float = 20) -> Inference:
     )
 
 
-@pytest.mark.parametrize(
-    ("deadly", "reason"), [(CRASH, "worker_killed"), (HANG, "decode_timeout")]
-)
+@pytest.mark.parametrize(("deadly", "reason"), [(CRASH, "worker_killed"), (HANG, "decode_timeout")])
 def test_a_deadly_file_is_rejected_and_its_neighbours_are_captioned(
     spark: SparkSession, tmp_path: Path, deadly: bytes, reason: str
 ) -> None:

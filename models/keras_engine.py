@@ -160,11 +160,14 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as one graph; XLA only on a GPU, since it slows depthwise layers on CPUs."""
     import keras
 
+    compiled: Callable[..., Any]
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.jit(function)
+        compiled = jax.jit(function)
+        return compiled
     import tensorflow as tf
 
     on_gpu = bool(keras.distribution.list_devices("gpu"))
-    return tf.function(function, jit_compile=on_gpu)
+    compiled = tf.function(function, jit_compile=on_gpu)
+    return compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 from conf.errors import EnvironmentFault
 from models.tokenizer import split_words
 
+log = logging.getLogger("captionlake")
 Split = Callable[[Sequence[str]], list[str]]
 
 TOKENIZER_JAR = "stanford-corenlp-3.4.1.jar"
@@ -37,10 +39,11 @@ class CaptionFigures:
     mean_words: float
     distinct_captions: int
     most_frequent_share: float
+    meteor: float | None = None
 
     def as_dict(self) -> dict[str, float]:
-        """Figure by name, as MLflow wants them."""
-        return {name: float(value) for name, value in asdict(self).items()}
+        """Figure by name, as MLflow wants them; one that wasn't measured is left out."""
+        return {name: float(value) for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,16 @@ class Scored:
 
 
 def score_captions(
-    captions: Sequence[str], references: Sequence[Sequence[str]], *, split: Split | None = None
+    captions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    split: Split | None = None,
+    with_meteor: bool = False,
 ) -> Scored:
     """Score captions[i] against references[i]; both are plain text, nothing tokenized.
 
-    ``split`` defaults to `split_by_stanford`, which the published figures use.
+    ``split`` defaults to `split_by_stanford`, which the published figures use. METEOR takes a
+    Java process of 2 GB, so it is measured only where asked for, and if it runs.
     """
     from pycocoevalcap.bleu.bleu_scorer import BleuScorer
     from pycocoevalcap.cider.cider_scorer import CiderScorer
@@ -83,8 +91,24 @@ def score_captions(
         mean_words=float(np.mean([len(caption.split()) for caption in captions])),
         distinct_captions=len(counts),
         most_frequent_share=counts.most_common(1)[0][1] / len(captions),
+        meteor=_score_meteor(said, expected) if with_meteor else None,
     )
     return Scored(figures, [float(score) for score in cider_by_image])
+
+
+def _score_meteor(said: list[str], expected: list[list[str]]) -> float | None:
+    """METEOR 1.5, or None where its Java part is missing or fails."""
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    rows = range(len(said))
+    try:
+        scorer = Meteor()
+        known = {row: expected[row] for row in rows}
+        mean, _ = scorer.compute_score(known, {row: [said[row]] for row in rows})
+    except (OSError, ValueError) as error:
+        log.info("METEOR is left out: %s", error)
+        return None
+    return float(mean)
 
 
 def split_by_rules(sentences: Sequence[str]) -> list[str]:

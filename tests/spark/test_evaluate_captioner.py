@@ -84,7 +84,7 @@ def test_captions_of_other_photographs_are_refused(
 ) -> None:
     fill(tmp_path / "in", 2)
     write_captions(tmp_path / "captions.tsv", {"other.jpg": ["a dog"]})
-    with pytest.raises(InputError, match="No photograph below .* has a caption"):
+    with pytest.raises(InputError, match=r"No photograph below .* has a caption"):
         run_job(
             tiny_package,
             tmp_path,

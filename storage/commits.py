@@ -25,7 +25,7 @@ from pyspark.sql.types import StructField, StructType, TimestampType
 
 from conf.errors import LakeError, ReconciliationError
 from storage.delta_log import adds_rows, commit_staged, is_conflict, stage_rows, table_version
-from storage.hadoop import one_line, reported_as
+from storage.hadoop import JAVA_ERRORS, one_line, reported_as
 from storage.lake import Lake, in_batches
 from storage.schemas import CAPTIONS, OUTCOMES
 
@@ -178,7 +178,7 @@ def retried(commit: Callable[[], T]) -> T:
     for attempt in range(1, MOST_TRIES + 1):
         try:
             return commit()
-        except Exception as error:
+        except JAVA_ERRORS as error:
             if not is_conflict(error) or attempt == MOST_TRIES:
                 raise
             pause = min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from storage.hadoop import file_system, hadoop_path, is_java_error, jvm
+from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, is_java_error, jvm
 
 _CONFLICTS = (
     "ConcurrentAppendException",
@@ -76,7 +76,7 @@ def adds_rows(spark: SparkSession, uri: str, version: int, batches: Collection[s
     entry = f"{uri}/_delta_log/{version:020d}.json"
     try:
         stream = file_system(spark, entry).open(hadoop_path(spark, entry))
-    except Exception as error:
+    except JAVA_ERRORS as error:
         if is_java_error(error, "FileNotFoundException"):
             return True
         raise

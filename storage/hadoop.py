@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from pyspark.sql import SparkSession
 
 from conf.errors import CaptionlakeError
 
+JAVA_ERRORS = (Py4JJavaError, PySparkException)
+"""What Spark, Delta and Hadoop raise in Python."""
 _CLASS_PREFIX = re.compile(r"^(?:[\w$]+\.)+(?P<name>[\w$]+): ")
 _CONDITION_PREFIX = re.compile(r"^\[[A-Z0-9_.]+\] ")
 
@@ -37,6 +39,11 @@ def path_exists(spark: SparkSession, path: str) -> bool:
     return bool(file_system(spark, path).exists(hadoop_path(spark, path)))
 
 
+def java_strings(spark: SparkSession, texts: Sequence[str]) -> Any:
+    """Return a Java array of non-empty texts, handed over in one piece."""
+    return jvm(spark).org.apache.hadoop.util.StringUtils.getStrings("\0".join(texts), "\0")
+
+
 def is_java_error(error: BaseException, simple_name: str) -> bool:
     """Whether the error, or a cause of it in the JVM, is of this class (or a subclass' name)."""
     return any(name == simple_name for name, _ in _causes(error))
@@ -56,7 +63,7 @@ def reported_as(kind: type[CaptionlakeError], message: str, *, remedy: str = "")
     """Turn whatever Spark, Delta or Hadoop raises inside into one line of our own."""
     try:
         yield
-    except (Py4JJavaError, PySparkException) as error:
+    except JAVA_ERRORS as error:
         raise kind(f"{message}: {one_line(error)}.", remedy=remedy) from error
 
 

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from conf.errors import LakeError
-from storage.hadoop import file_system, hadoop_path, path_exists, reported_as
+from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, path_exists, reported_as
 from storage.own_commits import OwnCommits
 from storage.schemas import (
     BATCH_DEPTH_PROPERTY,
@@ -127,7 +127,7 @@ def _create_table(
         builder = builder.property(name, value)
     try:
         builder.partitionedBy(partition).execute()
-    except Exception:
+    except JAVA_ERRORS:
         if not DeltaTable.isDeltaTable(spark, uri):
             raise
 

@@ -44,6 +44,11 @@ def qualify(spark: SparkSession, uri: str, *, env_local: bool) -> str:
         target = absolute.toUri()
         scheme, authority = str(target.getScheme()), str(target.getAuthority() or "")
         nameservices = system.getConf().get("dfs.nameservices", "").split(",")
+    if scheme == "file" and authority not in ("", "localhost"):
+        raise InputError(
+            f"{uri} names a machine {authority!r}.",
+            remedy="Local URIs begin with file:/// or file:/.",
+        )
     authority = _plain_authority(scheme, authority, nameservices)
     start = f"{scheme}://{authority}" if authority else f"{scheme}:"
     return start + str(target.getPath())

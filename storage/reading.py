@@ -6,29 +6,134 @@ Local files are opened by the Python worker itself (`storage.paths.is_local`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.classic.column import Column as ClassicColumn
+
+from storage.hadoop import (
+    JAVA_ERRORS,
+    file_system,
+    hadoop_path,
+    is_java_error,
+    jvm,
+    one_line,
+    path_exists,
+)
+from storage.paths import parent_of
+from storage.remote_files import stat_remote
+
+VANISHED, EMPTY, UNREADABLE = "vanished", "empty", "unreadable"  # of `models.reasons`
+_MOST_OPENED_PROBES = 3  # reading from a dead DataNode takes half a minute until it fails
+# Spark packs files into partitions by size plus this; so large a cost makes it pack by count.
+_OPEN_COST_BYTES = 2**40
 
 
 class BinaryReader:
-    """Reads chunks of one run's listing without listing or globbing again."""
+    """Reads chunks of one run's files; their folders are listed once, and nothing is globbed."""
 
     def __init__(self, spark: SparkSession, paths: Sequence[str]) -> None:
         """Prepare to read files out of these qualified paths (the run's pending ones)."""
-        raise NotImplementedError
+        self._spark = spark.newSession()  # how partitions are packed is a setting of the session
+        for name, value in {
+            "spark.sql.files.openCostInBytes": str(_OPEN_COST_BYTES),
+            "spark.sql.files.minPartitionNum": "1",
+            "spark.sql.files.ignoreMissingFiles": "true",
+            "spark.sql.files.ignoreCorruptFiles": "true",
+        }.items():
+            self._spark.conf.set(name, value)
+        self._files = self._index(top_folders({parent_of(path) for path in paths}))
+        self._uri_of = _uris_by_path(self._spark, self._files)
 
     def frame(self, paths: Sequence[str], *, partitions: int) -> DataFrame:
-        """Return `path string, content binary` in about so many partitions of equal count.
+        """Return `path string, content binary, mtime timestamp` in partitions of equal count.
 
-        A file that can't be read is left out: ask `probe_unread` about the paths that don't return.
+        A file that can't be read is left out: ask `probe_unread` about the paths that don't
+        return. The action itself fails where the filesystem denies access or has lost a block.
         """
-        raise NotImplementedError
+        uris = [self._uri_of[path] for path in paths if path in self._uri_of]
+        files_each = -(-max(1, len(uris)) // max(1, partitions))
+        self._spark.conf.set(
+            "spark.sql.files.maxPartitionBytes", str(files_each * _OPEN_COST_BYTES - 1)
+        )
+        return self._files.where(self._is_one_of(uris)).select(
+            "path", "content", F.col("modificationTime").alias("mtime")
+        )
+
+    def _index(self, folders: Sequence[str]) -> DataFrame:
+        """Return the files below the folders, their contents unread."""
+        reader = self._spark.read.format("binaryFile")
+        reader = reader.option("recursiveFileLookup", "true").option("__globPaths__", "false")
+        try:
+            return reader.load(list(folders))
+        except AnalysisException:  # a folder has vanished since the listing
+            left = [folder for folder in folders if path_exists(self._spark, folder)]
+            return reader.load(left) if left else self._no_file()
+
+    def _no_file(self) -> DataFrame:
+        columns = "path string, modificationTime timestamp, content binary"
+        metadata = "_metadata struct<file_path: string>"
+        return self._spark.createDataFrame([], f"{columns}, {metadata}")
+
+    def _is_one_of(self, uris: Sequence[str]) -> ClassicColumn:
+        """Return a condition that prunes files before they are opened, built in one call."""
+        java = jvm(self._spark)
+        values = java.org.apache.hadoop.util.StringUtils.getStringCollection("\0".join(uris), "\0")
+        column = java.org.apache.spark.sql.functions.col("_metadata.file_path")
+        return ClassicColumn(column.isInCollection(values))
+
+
+def top_folders(folders: set[str]) -> list[str]:
+    """Return the folders that lie in no other of them, sorted."""
+    kept: list[str] = []
+    for folder in sorted(folders, key=lambda name: f"{name.rstrip('/')}/"):
+        if not kept or not folder.startswith(f"{kept[-1].rstrip('/')}/"):
+            kept.append(folder)
+    return kept
+
+
+def _uris_by_path(spark: SparkSession, files: DataFrame) -> dict[str, str]:
+    """Return each file's percent-encoded form, in which Spark compares it, by its path."""
+    strings: Any = jvm(spark).org.apache.hadoop.util.StringUtils
+    joined = str(strings.join("\0", files._jdf.inputFiles()))
+    return {unquote(uri): uri for uri in joined.split("\0") if uri}
 
 
 def probe_unread(spark: SparkSession, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Say why files did not return from a read.
 
     Returns:
-        Path → (reason, detail), the reason being `vanished` or `unreadable`.
+        Path → (reason, detail), the reason being `vanished`, `empty` (Spark reads no file without
+        bytes) or `unreadable`. Of many unreadable files only the first few are opened again; the
+        others get the same detail.
     """
-    raise NotImplementedError
+    told: dict[str, tuple[str, str]] = {}
+    failures: list[str] = []
+    for path in paths:
+        entry = stat_remote(spark, path)
+        if entry is None:
+            told[path] = VANISHED, "gone since it was listed"
+        elif entry.size_bytes == 0:
+            told[path] = EMPTY, "no bytes"
+        else:
+            if len(failures) < _MOST_OPENED_PROBES:
+                failures.append(_open_failure(spark, path))
+            told[path] = UNREADABLE, failures[-1]
+    return told
+
+
+def _open_failure(spark: SparkSession, path: str) -> str:
+    """Read the first byte once more and return what the filesystem says."""
+    try:
+        stream = file_system(spark, path).open(hadoop_path(spark, path))
+        try:
+            stream.read()
+        finally:
+            stream.close()
+    except JAVA_ERRORS as error:
+        denied = is_java_error(error, "AccessControlException")
+        return f"permission denied: {one_line(error)}" if denied else one_line(error)
+    return "could not be read, but can be now"

@@ -13,17 +13,16 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from storage.entries import FileEntry, is_hidden
-from storage.hadoop import file_system, hadoop_path, is_java_error, jvm
+from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, is_java_error, java_strings, jvm
 
 FOLDERS_PER_CALL = 500  # bounds the JVM's memory
-_SEPARATOR = "\0"  # the one character that no file name holds
 
 
 def stat_remote(spark: SparkSession, path: str) -> FileEntry | None:
     """Return the entry of a qualified path, or None where nothing is there."""
     try:
         status = file_system(spark, path).getFileStatus(hadoop_path(spark, path))
-    except Exception as error:
+    except JAVA_ERRORS as error:
         if is_java_error(error, "FileNotFoundException"):
             return None
         raise
@@ -59,10 +58,10 @@ def walk_remote(spark: SparkSession, folder: str) -> Iterator[FileEntry]:
 
 def _list_folders(spark: SparkSession, folders: Sequence[str]) -> list[FileEntry]:
     texts = jvm(spark).org.apache.hadoop.util.StringUtils
-    paths = texts.stringToPath(texts.getStrings(_SEPARATOR.join(folders), _SEPARATOR))
+    paths = texts.stringToPath(java_strings(spark, folders))
     try:
         return _transfer(spark, file_system(spark, folders[0]).listStatus(paths))
-    except Exception as error:
+    except JAVA_ERRORS as error:
         if not is_java_error(error, "FileNotFoundException"):
             raise
     if len(folders) == 1:
@@ -72,10 +71,14 @@ def _list_folders(spark: SparkSession, folders: Sequence[str]) -> list[FileEntry
 
 def _transfer(spark: SparkSession, statuses: Any) -> list[FileEntry]:
     """Bring a Java array of FileStatus over in one piece."""
-    java = jvm(spark)
-    buffer = java.java.io.ByteArrayOutputStream()
+    java, count = jvm(spark), len(statuses)
+    # py4j doesn't take FileStatus[] for Writable[], though Java does.
+    gateway: Any = spark.sparkContext._gateway
+    writables = gateway.new_array(java.org.apache.hadoop.io.Writable, count)
+    java.java.lang.System.arraycopy(statuses, 0, writables, 0, count)
     kind = java.java.lang.Class.forName("org.apache.hadoop.fs.FileStatus")
-    java.org.apache.hadoop.io.ArrayWritable(kind, statuses).write(
+    buffer = java.java.io.ByteArrayOutputStream()
+    java.org.apache.hadoop.io.ArrayWritable(kind, writables).write(
         java.java.io.DataOutputStream(buffer)
     )
     return parse_statuses(bytes(buffer.toByteArray()))

@@ -39,7 +39,8 @@ def listed(spark: SparkSession, path: Path | str, **options: bool | str) -> list
 
 
 @pytest.mark.parametrize(
-    "spelling", ["{0}", "file:{0}", "file://{0}", "file:///{0}", "{0}/", "{0}/../{1}", "file:/{0}"]
+    "spelling",
+    ["{0}", "file:{0}", "file://{0}", "file:///{0}", "{0}/", "{0}/../{1}", "file://localhost{0}"],
 )
 def test_one_file_has_one_text_however_it_is_spelled(
     spark: SparkSession, tmp_path: Path, spelling: str
@@ -54,6 +55,11 @@ def test_a_bare_name_means_the_current_folder_in_the_local_environment(
     monkeypatch.chdir(tmp_path)
     assert qualify(spark, "lake", env_local=True) == f"file:{tmp_path}/lake"
     assert qualify(spark, "2026:a b%20", env_local=True) == f"file:{tmp_path}/2026:a b%20"
+
+
+def test_a_local_uri_with_a_slash_too_few_is_refused(spark: SparkSession) -> None:
+    with pytest.raises(InputError, match="names a machine 'data'"):
+        qualify(spark, "file://data/in", env_local=True)
 
 
 def test_an_unknown_filesystem_is_an_input_error_of_one_line(spark: SparkSession) -> None:

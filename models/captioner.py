@@ -18,7 +18,7 @@ from keras import ops
 
 from conf.errors import ModelError
 from models.attention import CrossKeysValues, DecoderLayer, GridLayer
-from models.encoders import ENCODERS, build_encoder
+from models.encoders import ENCODERS, build_encoder, load_all_weights
 
 Tensor = Any
 
@@ -237,12 +237,5 @@ def _visible(length: Tensor, segments: Tensor | None) -> Tensor:
 def load_captioner(config: CaptionerConfig, weights: Path) -> Captioner:
     """Build the model and read its ``.weights.h5``; raises ModelError naming the misfit."""
     model = Captioner(config)
-    try:
-        model.load_weights(str(weights))
-    except (OSError, ValueError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"{weights} does not fit the model: {first_line}",
-            remedy="Give the weights that were saved with this config.json.",
-        ) from error
+    load_all_weights(model, weights, what="the model")
     return model

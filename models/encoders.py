@@ -6,6 +6,7 @@ normalisation, so that uint8 pixels are all that ever travels.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,14 +93,26 @@ def load_encoder_weights(network: keras.Model, path: Path) -> None:
     if path.suffix == ".pth":
         efficientnet_lite0.load_checkpoint(network, path)
         return
-    try:
-        network.load_weights(str(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{path} does not fit the encoder {network.name}: {_first_line(error)}",
-            remedy="Give weights that were saved from this encoder.",
-        ) from error
+    load_all_weights(network, path, what=f"the encoder {network.name}")
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+def load_all_weights(network: keras.Model, path: Path, *, what: str) -> None:
+    """Read a ``.h5`` file that must fit in every layer; raises ModelError naming the misfit."""
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            network.load_weights(str(path))
+        except (OSError, ValueError, KeyError) as error:
+            raise _misfit(path, what, error) from error
+    # Keras only warns of layers that the file lacks, and leaves them at random values.
+    if noted:
+        raise _misfit(path, what, noted[0].message)
+
+
+def _misfit(path: Path, what: str, why: Warning | Exception | str) -> ModelError:
+    lines = (line.strip() for line in str(why).splitlines())
+    reason = next(filter(None, lines), repr(why))
+    return ModelError(
+        f"{path} does not fit {what}: {reason}",
+        remedy="Give weights that were saved from this very network.",
+    )

@@ -1,0 +1,144 @@
+"""Images per second of Keras and OpenVINO side by side: `python -m benchmarks.runtimes`.
+
+Two captioners: the default model, and an inception_v3 one with untrained weights (speed alone).
+Every contestant captions the same decoded photographs, warmed up, in turns, and the best of
+several rounds counts, so that what else the machine does hits all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from conf.settings import DEFAULT_MODEL
+from models.images import preprocess_image
+from models.package import ModelPackage, open_package
+from models.runtime import CaptionRuntime, Precision, Runtime, load_runtime
+from models.samples import sample_photographs
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Contestant(NamedTuple):
+    """One way to run a model."""
+
+    runtime: Runtime
+    precision: Precision
+
+
+BASELINE = Contestant("keras", "float32")
+CONTESTANTS = (
+    BASELINE,
+    Contestant("openvino", "float32"),
+    Contestant("openvino", "bf16"),
+    Contestant("openvino", "int8"),
+)
+
+
+def main() -> None:
+    """Measure both models and print a table of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, help="folder of photographs (default: samples)")
+    parser.add_argument("--count", type=int, default=128, help="images per round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--beam-width", type=int, default=1)
+    options = parser.parse_args()
+    files = sorted(options.images.iterdir()) if options.images else list(sample_photographs())
+    default = open_package(DEFAULT_MODEL)
+    with tempfile.TemporaryDirectory() as folder:
+        inception = write_untrained("inception_v3", default, files, Path(folder))
+        for package in (default, inception):
+            pixels = load_pixels(files, package.config.image_size, count=options.count)
+            rates = measure(
+                package,
+                pixels,
+                rounds=options.rounds,
+                threads=options.threads,
+                beam_width=options.beam_width,
+            )
+            print_rates(package, rates)
+
+
+def load_pixels(files: list[Path], side: int, *, count: int) -> Pixels:
+    """`count` different images uint8 [B, S, S, 3]: crops of the photographs, seeded."""
+    generator = np.random.default_rng(0)
+    whole = [preprocess_image(file.read_bytes(), size=2 * side).pixels for file in files]
+    known = [pixels for pixels in whole if pixels is not None]
+    places = generator.integers(0, side, (count, 2))
+    return np.stack(
+        [
+            known[number % len(known)][top : top + side, left : left + side]
+            for number, (top, left) in enumerate(places)
+        ]
+    )
+
+
+def write_untrained(
+    encoder: str, like: ModelPackage, files: list[Path], folder: Path
+) -> ModelPackage:
+    """A package with another encoder and the default model's words, its weights untrained."""
+    from models.captioner import Captioner, CaptionerConfig
+    from models.encoders import ENCODERS
+    from models.packaging import write_package
+
+    side = ENCODERS[encoder].image_size
+    fields = {**like.config.captioner, "encoder": encoder, "image_size": side}
+    return write_package(
+        folder / encoder,
+        Captioner(CaptionerConfig(**fields)),
+        tokenizer=like.tokenizer,
+        model_card="Untrained, for measuring speed.\n",
+        calibration=load_pixels(files, side, count=16),
+        name=encoder,
+    )
+
+
+def measure(
+    package: ModelPackage, pixels: Pixels, *, rounds: int, threads: int, beam_width: int
+) -> dict[Contestant, float]:
+    """Images per second of each contestant at its best, all of them in every round."""
+    runtimes = {
+        one: load_runtime(
+            package,
+            runtime=one.runtime,
+            precision=one.precision,
+            threads=threads,
+            beam_width=beam_width,
+        )
+        for one in CONTESTANTS
+    }
+    for runtime in runtimes.values():
+        runtime.caption(pixels[:64])
+    seconds: dict[Contestant, list[float]] = {one: [] for one in CONTESTANTS}
+    for _ in range(rounds):
+        for one, runtime in runtimes.items():
+            seconds[one].append(_time(runtime, pixels))
+    return {one: len(pixels) / min(taken) for one, taken in seconds.items()}
+
+
+def _time(runtime: CaptionRuntime, pixels: Pixels) -> float:
+    started = time.perf_counter()
+    captions = runtime.caption(pixels)
+    if len(captions) != len(pixels):
+        raise AssertionError("an image went without a caption")
+    return time.perf_counter() - started
+
+
+def print_rates(package: ModelPackage, rates: dict[Contestant, float]) -> None:
+    """A line per contestant: images per second, and how many times the Keras float32 rate."""
+    print(f"\n{package.config.name} ({package.config.captioner['encoder']})")
+    for one, rate in rates.items():
+        ratio = rate / rates[BASELINE]
+        print(f"  {one.runtime:9} {one.precision:8} {rate:8.1f} images/s {ratio:6.2f}x")
+
+
+if __name__ == "__main__":
+    main()

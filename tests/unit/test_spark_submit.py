@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -132,3 +133,32 @@ def test_too_small_a_disk_is_named_before_anything_is_written(
     result = submit(checkout, "probe", PATH=f"{full.parent}:{os.environ['PATH']}")
     assert result.returncode == 6
     assert f"Only 2 MiB are free in {checkout.root}" in result.stderr
+
+
+def test_a_cluster_environment_needs_what_is_shipped_to_it(checkout: Checkout) -> None:
+    result = submit(checkout, "probe", "--env", "standalone")
+    assert result.returncode == 6
+    assert "'standalone' ships dist/" in result.stderr
+    assert "Run `make package` first." in result.stderr
+
+
+def test_a_second_set_up_waits_for_the_first(checkout: Checkout, tmp_path: Path) -> None:
+    (checkout.root / ".venv" / ".captionlake-run").unlink()
+    (checkout.root / ".cache").mkdir()
+    holder = subprocess.Popen(
+        ["flock", checkout.root / ".cache" / "setup.lock", "sh", "-c", "echo held; sleep 600"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        command = [checkout.root / "tools" / "setup.sh", "run"]
+        second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert second.stderr is not None
+        assert "waiting for it" in second.stderr.readline()
+        assert second.poll() is None
+        second.kill()
+        second.wait()
+    finally:
+        os.killpg(holder.pid, signal.SIGKILL)

@@ -1,0 +1,137 @@
+"""Photographs and captions become shards, and what can't be used is accounted for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+
+from conf.errors import InputError, UsageError
+from conf.training import PairSettings
+from jobs.training_shards import SKIPPED, TrainingData, make_shards, open_shards
+
+SIDE = 16
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six photographs of two captions each, in images/ and captions.tsv."""
+    (tmp_path / "images" / "nested").mkdir(parents=True)
+    lines = []
+    for number in range(6):
+        place = "nested" if number % 2 else "."
+        save_image(tmp_path / "images" / place / f"{number}.png", level=40 * number)
+        lines += [f"{number}.png\tLevel {number} , first .", f"{number}.png\tLevel {number} again"]
+    (tmp_path / "captions.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def save_image(path: Path, *, level: int) -> None:
+    cv2.imwrite(str(path), np.full((20, 30, 3), level, np.uint8))
+
+
+def settings_of(folder: Path, **changes: object) -> PairSettings:
+    (folder / "dev.txt").write_text("4.png\n5.png\n", encoding="utf-8")
+    fields = {
+        "images": str(folder / "images"),
+        "captions": str(folder / "captions.tsv"),
+        "dev_split": str(folder / "dev.txt"),
+        "max_skipped_share": 0.9,
+    }
+    return PairSettings(**{**fields, **changes})
+
+
+def shards_of(spark: SparkSession, folder: Path, settings: PairSettings) -> TrainingData:
+    return make_shards(spark, settings, folder / "work", image_size=SIDE, env_local=True)
+
+
+def test_photographs_meet_their_captions_in_the_order_written(
+    spark: SparkSession, folder: Path
+) -> None:
+    data = shards_of(spark, folder, settings_of(folder))
+    found = dict(zip(data.train.names, data.train.captions, strict=True))
+    assert found["3.png"] == ["Level 3 , first .", "Level 3 again"]
+    assert sorted(data.train.names) == ["0.png", "1.png", "2.png", "3.png"]
+    assert sorted(data.dev.names) == ["4.png", "5.png"]
+
+
+def test_pixels_lie_beside_the_names_they_belong_to(spark: SparkSession, folder: Path) -> None:
+    data = shards_of(spark, folder, settings_of(folder))
+    for row, name in enumerate(data.train.names):
+        assert data.train.pixels.take([row])[0].mean() == 40 * int(name[0])
+
+
+def test_what_cannot_be_used_is_listed_with_its_reason(spark: SparkSession, folder: Path) -> None:
+    (folder / "images" / "0.png").write_bytes(b"")
+    (folder / "images" / "1.txt").write_text("not a photograph", encoding="utf-8")
+    save_image(folder / "images" / "2.png.jpg", level=9)
+    with (folder / "captions.tsv").open("a", encoding="utf-8") as captions:
+        captions.write("1.txt\tWords .\nlost.png\tA lost dog .\nno tab\n")
+    data = shards_of(spark, folder, settings_of(folder))
+    assert data.skipped == {
+        "empty": 1,
+        "not_an_image": 1,
+        "image_without_caption": 1,
+        "caption_without_image": 1,
+        "malformed_line": 1,
+    }
+    assert "lost.png\tcaption_without_image" in (folder / "work" / SKIPPED).read_text("utf-8")
+
+
+def test_too_much_unusable_data_is_refused(spark: SparkSession, folder: Path) -> None:
+    for number in (0, 2, 4):
+        (folder / "images" / f"{number}.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match="3 of 6 are unusable"):
+        shards_of(spark, folder, settings_of(folder, max_skipped_share=0.1))
+
+
+def test_captions_that_name_no_photograph_are_refused(spark: SparkSession, folder: Path) -> None:
+    (folder / "captions.tsv").write_text("other.png\tA dog .\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no photograph with a caption"):
+        shards_of(spark, folder, settings_of(folder))
+
+
+def test_an_empty_caption_file_is_refused(spark: SparkSession, folder: Path) -> None:
+    (folder / "captions.tsv").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match="is empty"):
+        shards_of(spark, folder, settings_of(folder))
+
+
+def test_without_a_split_the_photographs_bytes_decide(spark: SparkSession, folder: Path) -> None:
+    settings = settings_of(folder, dev_split=None, dev_share=0.5)
+    one = shards_of(spark, folder, settings)
+    (folder / "images" / "0.png").rename(folder / "images" / "nested" / "0.png")
+    again = shards_of(spark, folder, settings)
+    assert len(one.train) + len(one.dev) == 6
+    assert sorted(one.dev.names) == sorted(again.dev.names)
+
+
+def test_a_table_of_pairs_gives_the_same_shards(spark: SparkSession, folder: Path) -> None:
+    from_files = shards_of(spark, folder, settings_of(folder))
+    rows = [
+        (f"{number}.png", path.read_bytes(), [f"Level {number} , first .", f"Level {number} again"])
+        for number in range(6)
+        for path in (folder / "images").rglob(f"{number}.png")
+    ]
+    frame = spark.createDataFrame(rows, "path string, content binary, captions array<string>")
+    frame.write.format("delta").save(str(folder / "pairs"))
+    table = settings_of(folder, images=None, captions=None, pairs=str(folder / "pairs"))
+    from_table = make_shards(spark, table, folder / "other", image_size=SIDE, env_local=True)
+    assert from_table.train.fingerprint == from_files.train.fingerprint
+    assert from_table.dev.fingerprint == from_files.dev.fingerprint
+
+
+def test_finished_shards_are_found_again(spark: SparkSession, folder: Path) -> None:
+    data = shards_of(spark, folder, settings_of(folder))
+    found = open_shards(folder / "work", image_size=SIDE)
+    assert found is not None
+    assert found.train.fingerprint == data.train.fingerprint
+    assert open_shards(folder / "work", image_size=SIDE + 1) is None
+
+
+def test_images_without_captions_option_is_wrong_use(spark: SparkSession, folder: Path) -> None:
+    with pytest.raises(UsageError, match="--images and --captions"):
+        shards_of(spark, folder, settings_of(folder, captions=None))

@@ -11,11 +11,14 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import Broadcast, inheritable_thread_target
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.chunks import Chunk, assign_units
+from storage.hadoop import JAVA_ERRORS
 from storage.reading import BinaryReader
+from storage.unreadable import unreadable_among
 from udfs.caption import CaptionPlan, CaptionWorker
 from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA
 from udfs.preparation import image_key
@@ -82,7 +85,22 @@ class Inference:
     max_file_bytes: int
 
     def outcomes(self, chunk: Chunk) -> pa.Table:
-        """Return one row of `OUTCOME_SCHEMA` per file that could be asked for, in any order."""
+        """Return one row of `OUTCOME_SCHEMA` per file that could be read, in any order.
+
+        Raises:
+            EnvironmentFault: the chunk failed as a whole.
+        """
+        files = chunk.files
+        while files.num_rows:
+            try:
+                return self._run(Chunk(chunk.number, files))
+            except JAVA_ERRORS as error:
+                paths = files.column("path")
+                bad = unreadable_among(self.spark, paths.to_pylist(), error)
+                files = files.filter(pc.invert(pc.is_in(paths, pa.array(sorted(bad)))))
+        return OUTCOME_SCHEMA.empty_table()
+
+    def _run(self, chunk: Chunk) -> pa.Table:
         frame, source = self._frame(chunk)
         worker = CaptionWorker(source, self.plan, self.memory.snapshot())
         return frame.mapInArrow(worker, OUTCOME_DDL).toArrow().cast(OUTCOME_SCHEMA)

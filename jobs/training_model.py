@@ -13,6 +13,7 @@ import numpy as np
 from conf.training import TrainSettings
 from conf.version import VERSION
 from jobs.training_shards import TrainingData
+from models.decoding import DecodingParameters
 from models.metrics import CaptionFigures, score_captions, split_by_rules
 from models.package import WEIGHTS, ModelPackage
 from models.registry import promote_if_better, register
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from models.captioner import Captioner
 
 CALIBRATION_IMAGES = 300
+LENGTH_PENALTIES = (0.4, 0.7, 1.0, 1.3)
 # They change where a training runs or what becomes of it, not what it learns.
 _NOT_PARAMETERS = {"tracking_uri", "output", "work", "register_model", "gate_margin"}
 log = logging.getLogger("captionlake")
@@ -38,6 +40,8 @@ class Measured:
     beam_width: int
     captions: list[str]
     """With the beam, in the order of dev."""
+    decoding: DecodingParameters
+    """What the package decodes with by default: greedy, and this length penalty in a beam."""
 
 
 def plan_of(settings: TrainSettings) -> TrainingPlan:
@@ -116,16 +120,23 @@ def lineage_of(data: TrainingData) -> dict[str, Any]:
 def measure_model(
     model: Captioner, tokenizer: Tokenizer, dev: Shards, *, beam_width: int
 ) -> Measured:
-    """Caption and score dev with the network as it is."""
+    """Caption and score dev with the network as it is, at the length penalty that suits it."""
     from models.training.evaluation import DevCaptioner, encode_shards
 
     features = encode_shards(model, dev)
-    figures = {}
-    captions: list[str] = []
-    for width in (1, beam_width):
-        captions = DevCaptioner(model, tokenizer, beam_width=width).caption(features)
-        figures[width] = score_captions(captions, dev.captions, split=split_by_rules).figures
-    return Measured(figures[beam_width], figures[1], beam_width, captions)
+    greedy = DevCaptioner(model, tokenizer, beam_width=1).caption(features)
+    searcher = DevCaptioner(model, tokenizer, beam_width=beam_width)
+    found = []
+    for penalty in LENGTH_PENALTIES:
+        captions = searcher.caption(features, length_penalty=penalty)
+        found.append((_figures(captions, dev), penalty, captions))
+    beam, penalty, captions = max(found, key=lambda one: one[0].cider)
+    decoding = DecodingParameters(length_penalty=penalty)
+    return Measured(beam, _figures(greedy, dev), beam_width, captions, decoding)
+
+
+def _figures(captions: list[str], dev: Shards) -> CaptionFigures:
+    return score_captions(captions, dev.captions, split=split_by_rules).figures
 
 
 def write_trained(
@@ -149,6 +160,7 @@ def write_trained(
         model_card=model_card(settings, measured, lineage),
         calibration=data.train.pixels.take(rows.astype(int)),
         name=settings.name,
+        decoding=measured.decoding,
         lineage=lineage,
     )
 

@@ -16,6 +16,7 @@ from conf.errors import CaptionlakeError
 JAVA_ERRORS = (Py4JJavaError, PySparkException)
 """What Spark, Delta and Hadoop raise in Python."""
 _CLASS_PREFIX = re.compile(r"^(?:[\w$]+\.)+(?P<name>[\w$]+): ")
+_TRACEBACK = "Traceback (most recent call last)"
 _CONDITION_PREFIX = re.compile(r"^\[[A-Z0-9_.]+\] ")
 
 
@@ -44,17 +45,29 @@ def java_strings(spark: SparkSession, texts: Sequence[str]) -> Any:
     return jvm(spark).org.apache.hadoop.util.StringUtils.getStrings("\0".join(texts), "\0")
 
 
+def causes(error: BaseException) -> Iterator[tuple[str, str]]:
+    """Yield class and message of the JVM exception behind an error, outermost first."""
+    throwable = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    for _ in range(20):  # guards against a cycle of causes
+        if throwable is None:
+            return
+        yield throwable.getClass().getSimpleName(), str(throwable.getMessage() or "")
+        throwable = throwable.getCause()
+
+
 def is_java_error(error: BaseException, simple_name: str) -> bool:
     """Whether the error, or a cause of it in the JVM, is of this class (or a subclass' name)."""
-    return any(name == simple_name for name, _ in _causes(error))
+    return any(name == simple_name for name, _ in causes(error))
 
 
 def one_line(error: BaseException) -> str:
     """Return the innermost reason of a Spark, Delta or Hadoop error, without a stack trace."""
-    causes = list(_causes(error))
-    name, message = causes[-1] if causes else (type(error).__name__, str(error))
-    first_line = next((line.strip() for line in message.splitlines() if line.strip()), "")
-    first_line = _CONDITION_PREFIX.sub("", _CLASS_PREFIX.sub("", first_line))
+    chain = list(causes(error))
+    name, message = chain[-1] if chain else (type(error).__name__, str(error))
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if any(_TRACEBACK in line for line in lines):  # of a Python worker: its last line says why
+        lines = [line for line in lines if not line.startswith("SQLSTATE")][-1:]
+    first_line = _CONDITION_PREFIX.sub("", _CLASS_PREFIX.sub("", lines[0])) if lines else ""
     return f"{first_line} ({name})" if first_line else name
 
 
@@ -69,13 +82,3 @@ def reported_as(kind: type[CaptionlakeError], message: str, *, remedy: str = "")
 
 def _configuration(spark: SparkSession) -> Any:
     return spark._jsc.hadoopConfiguration()
-
-
-def _causes(error: BaseException) -> Iterator[tuple[str, str]]:
-    """Yield class and message of the JVM exception behind an error, outermost first."""
-    throwable = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
-    for _ in range(20):  # guards against a cycle of causes
-        if throwable is None:
-            return
-        yield throwable.getClass().getSimpleName(), str(throwable.getMessage() or "")
-        throwable = throwable.getCause()

@@ -132,10 +132,15 @@ def _outcome_of(path: str, content: Content, *, seconds: float) -> Outcome:
 def _with_image(outcome: Outcome, image: Preprocessed, *, started: float) -> Outcome:
     return replace(
         outcome,
-        width=image.width,
-        height=image.height,
+        width=_as_int32(image.width),
+        height=_as_int32(image.height),
         format=image.format,
         reason=image.reason,
         detail=image.detail,
         decode_seconds=time.perf_counter() - started,
     )
+
+
+def _as_int32(value: int | None) -> int | None:
+    """A hostile header may claim more pixels than the column holds; such a claim is no size."""
+    return value if value is not None and value < 2**31 else None

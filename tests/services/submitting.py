@@ -36,13 +36,14 @@ class Submission:
         self.process.communicate()
 
 
-def submit(*arguments: str, folder: Path) -> Submission:
-    """Start spark-submit.sh with these arguments in a folder."""
+def submit(*arguments: str, folder: Path, **variables: str) -> Submission:
+    """Start spark-submit.sh with these arguments and environment variables in a folder."""
     command = [str(ROOT / "spark-submit.sh"), *arguments]
     return Submission(
         subprocess.Popen(
             command,
             cwd=folder,
+            env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -157,7 +157,7 @@ def test_a_lost_data_node_ends_the_run_and_rejects_nothing(
         place.put(f"{seed}.png", photograph(seed))
     arguments = {"input": place.input, "lake": str(tmp_path / "lake")}
     own_hdfs.data_node.kill()
-    with pytest.raises(EnvironmentFault, match="storage is failing"):
+    with pytest.raises(EnvironmentFault, match="The storage is failing"):
         run_job(spark, tiny_package, **arguments)
     assert captions(tmp_path / "lake") == []
     own_hdfs.data_node.start()

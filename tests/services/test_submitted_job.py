@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hdfs import InsecureClient
 
 from models.package import ModelPackage
-from tests.captioning import captions, fill, runs
+from tests.captioning import captions, fill, photograph, runs
+from tests.services.hdfs_daemons import Hdfs
 from tests.services.submitting import Submission, submit, wait_until
 
 IMAGES = 240
@@ -63,6 +65,27 @@ def test_wrong_use_ends_in_one_line_with_its_exit_code(
     assert culprit in errors
     assert len(errors.strip().splitlines()) == 1
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_file_that_another_user_may_not_read_is_rejected_and_its_neighbours_captioned(
+    tmp_path: Path, hdfs: Hdfs, tiny_package: ModelPackage
+) -> None:
+    root = f"/{tmp_path.name}"
+    client = InsecureClient(hdfs.web_uri, user="root")
+    for seed in range(4):
+        client.write(f"{root}/in/{seed}.png", photograph(seed))
+    client.set_permission(f"{root}/in/1.png", "000")
+    code, _, errors = submit(
+        "caption_images",
+        *("--input", f"{hdfs.uri}{root}/in", "--lake", str(tmp_path / "lake")),
+        *("--model", str(tiny_package.directory), "--precision", "float32"),
+        folder=tmp_path,
+        HADOOP_USER_NAME="stranger",
+    ).wait()
+    assert code == 0, errors
+    rows = captions(tmp_path / "lake")
+    assert [row["reason"] for row in rows] == [None, "unreadable", None, None]
+    assert "ermission denied" in rows[1]["detail"]
 
 
 def test_sigterm_ends_the_run_at_a_chunk_and_the_next_run_continues(

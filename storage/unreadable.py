@@ -1,0 +1,82 @@
+"""Which files made a read fail as a whole, told apart from a storage that is failing.
+
+Spark leaves out a file that has vanished, but a file that may not be opened, or whose blocks are
+lost, fails the job. Such files are found here, so that the others can be read without them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+from pyspark.sql import SparkSession
+
+from conf.errors import EnvironmentFault
+from storage.hadoop import (
+    JAVA_ERRORS,
+    causes,
+    file_system,
+    hadoop_path,
+    is_java_error,
+    jvm,
+    one_line,
+)
+
+_BLAMED = re.compile(r"FAILED_READ_FILE.*? reading file (?P<uri>\S+)\.\s")
+_OTHERS_TRIED = 2
+
+
+def unreadable_among(spark: SparkSession, paths: Sequence[str], error: BaseException) -> set[str]:
+    """Return the files among `paths` that the failed read stumbled over.
+
+    Where access was denied, these are all files that this user may not read; else the one file
+    that the error names, provided that others can be read.
+
+    Raises:
+        EnvironmentFault: the read failed for another reason, or no other file can be read either.
+    """
+    blamed = _blamed_path(error)
+    if blamed not in paths:
+        raise EnvironmentFault(
+            f"A chunk failed and was not committed: {one_line(error)}.",
+            remedy="Finished chunks stay; run the same command again.",
+        ) from error
+    if is_java_error(error, "AccessControlException"):
+        return {blamed, *(path for path in paths if _is_denied(spark, path))}
+    others = [path for path in paths if path != blamed][:_OTHERS_TRIED]
+    if others and all(_fails_to_open(spark, path) for path in others):
+        raise EnvironmentFault(
+            f"The storage is failing, not one file: {one_line(error)}.",
+            remedy="Nothing of this chunk was committed; run again when the storage is back.",
+        ) from error
+    return {blamed}
+
+
+def _blamed_path(error: BaseException) -> str:
+    for _, message in causes(error):
+        if match := _BLAMED.search(message):
+            return unquote(match["uri"])
+    return ""
+
+
+def _is_denied(spark: SparkSession, path: str) -> bool:
+    """Ask the filesystem for the permission alone, which opens nothing."""
+    read = jvm(spark).org.apache.hadoop.fs.permission.FsAction.READ
+    try:
+        file_system(spark, path).access(hadoop_path(spark, path), read)
+    except JAVA_ERRORS as error:
+        return is_java_error(error, "AccessControlException")
+    return False
+
+
+def _fails_to_open(spark: SparkSession, path: str) -> bool:
+    try:
+        stream = file_system(spark, path).open(hadoop_path(spark, path))
+        try:
+            stream.read()
+        finally:
+            stream.close()
+    except JAVA_ERRORS as error:
+        return not is_java_error(error, "FileNotFoundException")
+    return False

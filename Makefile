@@ -8,7 +8,7 @@ ARGS ?=
 EXTRAS ?=
 
 help:  ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
 
 setup:  ## Make .venv with the development tools, and jars/
 	@tools/setup.sh dev

@@ -71,6 +71,7 @@ split_arguments() {
     case $1 in
       -h | --help) wanted_exit=0 && return ;;
       --jars) extra_jars=${2:-} && shift ;;
+      --jars=*) extra_jars=${1#--jars=} ;;
       -v | --verbose | --supervise | --load-spark-defaults | --*=*) spark_options+=("$1") ;;
       -*) spark_options+=("$1" "${2:-}") && shift ;;
       *) job=$(basename "$1" .py) && shift && job_options=("$@") && break ;;

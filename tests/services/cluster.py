@@ -24,7 +24,7 @@ import pyspark
 from tests.services.hdfs_daemons import die_with_parent, free_ports
 
 SPARK_HOME = Path(pyspark.__file__).parent
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 # What a worker sees of a hidden folder is an empty one; Spark itself may lie in there.
 HIDE = "mount --bind {spark} {elsewhere} && mount -t tmpfs none {hidden} && cd / && exec {command}"
 

@@ -30,7 +30,7 @@ SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 # Of Spark's jars only what the daemons need: the rest costs class loading.
 SPARK_JAR_PREFIXES = ("hadoop-client-", "slf4j-api", "log4j-", "jcl-over-slf4j", "snappy-java")
 LARGE_JAR_BYTES = 10_000_000
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 PR_SET_PDEATHSIG = 1
 LOG4J = """\
 appender.audit.type = File

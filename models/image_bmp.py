@@ -35,6 +35,7 @@ def read_layout(data: bytes) -> Layout:
             raise unsupported(f"{_EMBEDDED[compression]} inside BMP")
         if compression == _BIT_FIELDS:
             _check_masks(data)
+        _check_palette(data, header_bytes)
     return Layout(
         width,
         abs(height),
@@ -53,6 +54,15 @@ def is_cut_short(data: bytes) -> bool:
     return pixels >= len(data) or (
         compression in (0, 3) and pixels + stride * abs(height) > len(data)
     )
+
+
+def _check_palette(data: bytes, header_bytes: int) -> None:
+    """Refuse pixels that begin inside the palette."""
+    (pixels,), (depth,), (colours,) = (
+        unpack(form, data, at) for form, at in (("<I", 10), ("<H", 28), ("<I", 46))
+    )
+    if depth <= 8 and pixels < 14 + header_bytes + 4 * (colours or 1 << depth):
+        raise corrupt("pixels inside the palette")
 
 
 def _check_masks(data: bytes) -> None:

@@ -29,7 +29,7 @@ FORMATS: tuple[Format, ...] = (
     Format("jpeg", (b"\xff\xd8\xff",), image_jpeg.read_layout),
     Format("png", (image_png.SIGNATURE,), image_png.read_layout),
     Format("webp", (b"RIFF",), image_webp.read_layout),
-    Format("gif", (b"GIF87a", b"GIF89a"), image_gif.read_layout, image_gif.is_cut_short),
+    Format("gif", (b"GIF87a", b"GIF89a"), image_gif.read_layout),
     Format("tiff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), image_tiff.read_layout),
     Format("bmp", (b"BM",), image_bmp.read_layout, image_bmp.is_cut_short),
 )

@@ -22,7 +22,7 @@ _BYTES = {"B": 1, "H": 2, "I": 4, "Q": 8}
 _READ_BITS = {1: {1, 8, 10, 12, 14, 16}, 3: {32, 64}}  # by sample format: unsigned, float
 # None, CCITT, LZW, JPEG, deflate, PackBits and the rarer ones that OpenCV's libtiff holds.
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32766, 32771, 32773, 32809, 32946})
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = 0, 1, 2, 3
 UNSPECIFIED, UNASSOCIATED = 0, 2
 SEPARATE_PLANES = 2
 
@@ -57,6 +57,8 @@ def read_layout(data: bytes) -> Layout:
         bytes_per_pixel=max(4, _one(tags, SAMPLES, 1) * bits // 8),
         is_premultiplied=bits <= 8 or _one(tags, EXTRA_SAMPLES, UNASSOCIATED) != UNASSOCIATED,
         ignores_alpha=_one(tags, EXTRA_SAMPLES, UNASSOCIATED) == UNSPECIFIED,
+        # Otherwise it gives 1-bit palettes as grey.
+        reads_as_colour=_one(tags, PHOTOMETRIC, BLACK_IS_ZERO) == PALETTE,
         is_inverted=bits > 8 and _one(tags, PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO,
     )
 

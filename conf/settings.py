@@ -19,6 +19,7 @@ DEFAULT_MODEL = str(REPOSITORY / "models" / "default")
 RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9._:+-]{1,200}")
 
 MEBIBYTE = 2**20
+OnClaimed = Literal["wait", "skip", "fail"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -89,7 +90,7 @@ class CaptionSettings(ModelSettings, DecodeSettings):
         "created (default: up to the parent of the input)",
     )
     summary_json: str | None = Field(None, description="write the run's figures to this URI")
-    on_claimed: Literal["wait", "skip", "fail"] = Field(
+    on_claimed: OnClaimed = Field(
         "wait", description="what to do where another live run works on the same batch"
     )
     max_pending: int | None = Field(

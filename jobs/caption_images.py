@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from conf.errors import (
+    ClaimedElsewhereError,
     ReconciliationError,
     RejectedShareError,
     UsageError,
@@ -16,6 +17,7 @@ from conf.errors import (
 from conf.resolve import Resolved
 from conf.settings import CaptionSettings
 from jobs.captioning import CaptionRun, Tally
+from jobs.claiming import settle
 from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
 from jobs.inference import ImageMemory, Inference
@@ -23,7 +25,7 @@ from jobs.recording import JOB, Scene, recorded
 from jobs.session import session
 from jobs.shipping import shipped_package
 from jobs.stopping import Stop
-from jobs.summary import print_captions, print_dry_run, print_summary
+from jobs.summary import as_json, print_captions, print_dry_run, print_summary
 from models.identity import pipeline_version
 from models.images import DecodeLimits
 from models.package import ModelPackage, open_package
@@ -36,11 +38,13 @@ from storage.captions import (
     known_image_prefixes,
     reconcile,
 )
+from storage.claims import Claims
+from storage.hadoop import write_text
 from storage.lake import open_lake
 from storage.listing import list_files
 from storage.paths import default_batch_depth, is_local, qualify
 from storage.reading import BinaryReader
-from storage.runs import find_run
+from storage.runs import find_run, mark_interrupted
 from udfs.caption import CaptionPlan, ShippedModel
 
 DESCRIPTION = """\
@@ -102,27 +106,46 @@ def caption(
         return
     stamp = stamp_of(settings, package)
     with scene.stage("pending"):
-        pending = find_pending(
-            scene.lake,
-            scene.listing,
-            pipeline_version=stamp.pipeline_version,
-            retry_limit=settings.retry_limit,
-            transient_reasons=TRANSIENT,
-        )
+        pending = pending_files(scene, settings, stamp)
     if settings.dry_run:
         print_dry_run(scene.listing, pending)
         return
     refuse_too_much(pending, settings)
-    with recorded(scene, settings, stamp) as record:
-        tally = caption_pending(scene, settings, package, stamp, pending)
-        with scene.stage("reconcile"):
-            counts = reconcile(scene.lake, scene.listing, stamp=stamp)
-        record.finish(counts, tally)
-        if show_captions:
-            print_captions(scene.lake, record.row, scene.listing)
-        print_summary(scene.lake, record.row, tally)
-        refuse_loss(counts)
-        refuse_rejected_share(counts, settings)
+    claims = Claims(scene.lake, settings.run_id)
+    with claims.hold(pending.column("batch").unique().to_pylist()) as claim:
+        mark_interrupted(scene.lake, alive=claims.live_runs())
+        settled = settle(
+            claims,
+            claim,
+            pending,
+            on_claimed=settings.on_claimed,
+            stop=scene.stop,
+            find_pending=lambda: pending_files(scene, settings, stamp),
+        )
+        with recorded(scene, settings, stamp) as record:
+            tally = caption_pending(scene, settings, package, stamp, settled.pending)
+            with scene.stage("reconcile"):
+                counts = reconcile(
+                    scene.lake, scene.listing, stamp=stamp, claimed_elsewhere=settled.elsewhere
+                )
+            record.finish(counts, tally)
+            if show_captions:
+                print_captions(scene.lake, record.row, scene.listing)
+            print_summary(scene.lake, record.row, tally)
+            judge(counts, listed=scene.listing.num_rows, settings=settings)
+    if settings.summary_json is not None:
+        write_text(scene.spark, settings.summary_json, as_json(record.row))
+
+
+def pending_files(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> pa.Table:
+    """Return the listed files that have no valid row yet."""
+    return find_pending(
+        scene.lake,
+        scene.listing,
+        pipeline_version=stamp.pipeline_version,
+        retry_limit=settings.retry_limit,
+        transient_reasons=TRANSIENT,
+    )
 
 
 def stamp_of(settings: CaptionSettings, package: ModelPackage) -> Stamp:
@@ -198,18 +221,26 @@ def plan_of(settings: CaptionSettings, *, archive: str) -> CaptionPlan:
     )
 
 
-def refuse_loss(counts: Reconciliation) -> None:
-    """Raise ReconciliationError unless every listed file has its outcome in the table."""
-    if not counts.holds:
+def judge(counts: Reconciliation, *, listed: int, settings: CaptionSettings) -> None:
+    """Raise what makes a run fail although its chunks are committed.
+
+    Raises:
+        ReconciliationError: the table doesn't hold exactly one outcome for each listed file.
+        ClaimedElsewhereError: files were left to another run.
+        RejectedShareError: the share of rejected images passes the limit.
+    """
+    if not counts.holds or counts.found != listed:
+        first = f", for one {counts.first_missing[0]}" if counts.first_missing else ""
         raise ReconciliationError(
-            f"{counts.missing} of {counts.found} listed files have no outcome in the table, "
-            f"for one {counts.first_missing[0]}.",
+            f"{counts.missing} of {listed} listed files have no outcome in the table"
+            f"{first} ({counts.found} rows found).",
             remedy="Run the same command again; finished files are not captioned twice.",
         )
-
-
-def refuse_rejected_share(counts: Reconciliation, settings: CaptionSettings) -> None:
-    """Raise RejectedShareError where the share of rejected images passes the limit."""
+    if counts.claimed_elsewhere:
+        raise ClaimedElsewhereError(
+            f"{counts.claimed_elsewhere} files were left to another run that works on them.",
+            remedy="Run again when it has ended.",
+        )
     done = counts.captioned + counts.rejected
     if done and counts.rejected / done > settings.max_rejected_share:
         raise RejectedShareError(

@@ -20,6 +20,7 @@ from jobs.cli import redact
 from jobs.stopping import Stop
 from storage.captions import Reconciliation, Stamp
 from storage.lake import Lake
+from storage.paths import batches_of
 from storage.runs import RunRecord, RunState, write_run
 
 JOB = "caption_images"
@@ -82,7 +83,7 @@ class Recording:
 @contextmanager
 def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[Recording]:
     """Write the run's row at its begin and at its end, whatever the end is."""
-    recording = Recording(scene, _first_row(settings, stamp))
+    recording = Recording(scene, _first_row(scene, settings, stamp))
     write_run(scene.lake, recording.row)
     try:
         yield recording
@@ -93,7 +94,8 @@ def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[
     _end(recording, scene, "succeeded")
 
 
-def _first_row(settings: CaptionSettings, stamp: Stamp) -> RunRecord:
+def _first_row(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> RunRecord:
+    batches = batches_of(scene.listing.column("path"), scene.lake.batch_depth)
     return RunRecord(
         run_id=settings.run_id,
         job=JOB,
@@ -102,6 +104,7 @@ def _first_row(settings: CaptionSettings, stamp: Stamp) -> RunRecord:
         model_version=stamp.model_version,
         pipeline_version=stamp.pipeline_version,
         started_at=datetime.now(tz=UTC),
+        batches=tuple(batches.unique().to_pylist()),
     )
 
 

@@ -40,6 +40,42 @@ def path_exists(spark: SparkSession, path: str) -> bool:
     return bool(file_system(spark, path).exists(hadoop_path(spark, path)))
 
 
+def write_text(spark: SparkSession, path: str, text: str) -> None:
+    """Write a small UTF-8 file, in place of what is there."""
+    stream = file_system(spark, path).create(hadoop_path(spark, path), True)
+    try:
+        stream.write(bytearray(text.encode("utf-8")))
+    finally:
+        stream.close()
+
+
+def read_text(spark: SparkSession, path: str) -> str | None:
+    """Return a small UTF-8 file's text; None if there is no such file."""
+    try:
+        stream = file_system(spark, path).open(hadoop_path(spark, path))
+    except JAVA_ERRORS as error:
+        if is_java_error(error, "FileNotFoundException"):
+            return None
+        raise
+    try:
+        return bytes(stream.readAllBytes()).decode("utf-8")
+    finally:
+        stream.close()
+
+
+def delete_file(spark: SparkSession, path: str) -> None:
+    """Delete a file; one that is gone already counts as deleted."""
+    file_system(spark, path).delete(hadoop_path(spark, path), False)
+
+
+def list_times(spark: SparkSession, folder: str) -> dict[str, int]:
+    """Return a small folder's file names with their modification times, ms since 1970 UTC."""
+    if not path_exists(spark, folder):
+        return {}
+    entries = file_system(spark, folder).listStatus(hadoop_path(spark, folder))
+    return {str(one.getPath().getName()): int(one.getModificationTime()) for one in entries}
+
+
 def java_strings(spark: SparkSession, texts: Sequence[str]) -> Any:
     """Return a Java array of non-empty texts, handed over in one piece."""
     return jvm(spark).org.apache.hadoop.util.StringUtils.getStrings("\0".join(texts), "\0")

@@ -1,0 +1,113 @@
+"""Claims: what a run does where another live run works on the same batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+from conf.errors import ClaimedElsewhereError
+from jobs.claiming import settle
+from jobs.stopping import Stop, Terminated
+from models.package import ModelPackage
+from storage import claims as claims_module
+from storage.claims import Claims
+from storage.lake import Lake, open_lake
+from tests.captioning import captions, fill, run_job, runs
+
+
+@pytest.fixture
+def lake(spark: SparkSession, tmp_path: Path) -> Lake:
+    return Lake(spark, f"file:{tmp_path}/lake", batch_depth=1)
+
+
+PENDING = pa.table({"path": ["a/1", "b/1"], "batch": ["a", "b"]})
+
+
+def settled(claims: Claims, claim: claims_module.Claim, how: str, stop: Stop | None = None):  # noqa: ANN201
+    return settle(
+        claims,
+        claim,
+        PENDING,
+        on_claimed=how,  # type: ignore[arg-type]
+        stop=stop or Stop(),
+        find_pending=lambda: PENDING.slice(1),
+    )
+
+
+def test_the_earlier_of_two_claims_on_a_batch_has_precedence(lake: Lake) -> None:
+    first, second = Claims(lake, "z:first"), Claims(lake, "a+second")
+    with first.hold(["a"]) as early, second.hold(["a", "b"]) as late:
+        assert first.before(early) == []
+        assert [claim.run_id for claim in second.before(late)] == ["z:first"]
+        assert first.live_runs() == {"z:first", "a+second"}
+    assert first.live_runs() == set()
+
+
+def test_claims_on_other_batches_are_no_matter(lake: Lake) -> None:
+    first, second = Claims(lake, "first"), Claims(lake, "second")
+    with first.hold(["a"]), second.hold(["b"]) as late:
+        assert second.before(late) == []
+
+
+def test_a_claim_without_signs_of_life_expires(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims_module, "BEAT_SECONDS", 0.2)
+    dead, live = Claims(lake, "dead"), Claims(lake, "live", expiry_seconds=1.0)
+    dead._beat()
+    with live.hold(["a"]) as claim:
+        while "dead" in live.live_runs():
+            pass
+        assert live.live_runs() == {"live"}
+        assert live.before(claim) == []
+
+
+def test_skip_leaves_the_claimed_batches_and_fail_refuses_them(lake: Lake) -> None:
+    first, second = Claims(lake, "first"), Claims(lake, "second")
+    with first.hold(["a"]), second.hold(["a", "b"]) as late:
+        left = settled(second, late, "skip")
+        assert left.pending.column("path").to_pylist() == ["b/1"]
+        assert left.elsewhere == ["a/1"]
+        with pytest.raises(ClaimedElsewhereError, match="first"):
+            settled(second, late, "fail")
+
+
+def test_wait_ends_with_the_other_run_and_looks_again(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Claims(lake, "first"), Claims(lake, "second")
+    monkeypatch.setattr("jobs.claiming.POLL_SECONDS", 0.05)
+    with second.hold(["a", "b"]) as claim:
+        earlier = claims_module.Claim("2000-01-01T00:00:00+00:00", "first", frozenset("a"))
+        answers = iter([[earlier], [earlier], []])
+        monkeypatch.setattr(second, "before", lambda _: next(answers))
+        assert settled(second, claim, "wait").pending.num_rows == 1
+    assert first.live_runs() == set()
+
+
+def test_a_waiting_run_can_be_stopped(lake: Lake) -> None:
+    first, second = Claims(lake, "first"), Claims(lake, "second")
+    stop = Stop()
+    stop.ask()
+    with first.hold(["a"]), second.hold(["a"]) as late, pytest.raises(Terminated):
+        settled(second, late, "wait", stop)
+
+
+def test_a_run_that_skips_fails_and_says_how_many_files_it_left(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    fill(tmp_path / "in" / "a", 2)
+    fill(tmp_path / "in" / "b", 1, first_seed=10)
+    depth = len(tmp_path.parts)  # batches "a" and "b" below in/
+    lake = open_lake(spark, f"file:{tmp_path}/lake", batch_depth=depth)
+    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    with (
+        Claims(lake, "other").hold(["a"]),
+        pytest.raises(ClaimedElsewhereError, match="2 files"),
+    ):
+        run_job(spark, tiny_package, run_id="skipping", on_claimed="skip", **arguments)
+    row = runs(tmp_path / "lake")["skipping"]
+    assert (row["state"], row["claimed_elsewhere"], row["captioned"]) == ("failed", 2, 1)
+    run_job(spark, tiny_package, run_id="later", **arguments)
+    assert len(captions(tmp_path / "lake")) == 3

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
@@ -13,11 +14,11 @@ from conf.evaluation import EvaluateSettings
 from conf.resolve import Resolved
 from jobs.evaluate_captioner import main
 from jobs.stopping import Stop
+from models.images import preprocess_image
 from models.metrics import score_captions, split_by_stanford
 from models.package import ModelPackage
 from models.runtime import load_runtime
 from tests.captioning import fill
-from tests.tiny_model import random_pixels
 
 
 @pytest.fixture
@@ -62,9 +63,12 @@ def test_figures_and_page_are_those_of_the_pipeline(
         captions=str(tmp_path / "captions.tsv"),
     )
 
-    pixels = [random_pixels(1, seed=seed)[0] for seed in range(5)]
     runtime = load_runtime(tiny_package, precision="float32")
-    said = [runtime.caption(one[None])[0].text for one in pixels]
+    side = runtime.image_size
+    pixels = [preprocess_image(file.read_bytes(), size=side).pixels for file in files[:5]]
+    said = [
+        one.text for one in runtime.caption(np.stack([one for one in pixels if one is not None]))
+    ]
     expected = score_captions(said, list(known.values()), split=split_by_stanford).figures
     run = mlflow.search_runs(experiment_names=["evaluate_captioner"]).iloc[0]
     assert run["metrics.cider"] == pytest.approx(expected.cider)

@@ -32,7 +32,7 @@ def reporting(total: int) -> Iterator[Reporter]:
         TextColumn("captioning"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f} images/s"),
+        TextColumn("{task.fields[rate]:.1f} images/s"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -47,7 +47,7 @@ class _LogLines:
         self._done += images
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
         log.info(
-            "%d of %d images, %.0f images/s, %.0f s left",
+            "%d of %d images, %.1f images/s, %.0f s left",
             self._done,
             self._total,
             rate,

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from conf.settings import DecodeSettings, ModelSettings, Settings
+from conf.settings import Settings, WorkerSettings
 
 
-class EvaluateSettings(ModelSettings, DecodeSettings):
+class EvaluateSettings(WorkerSettings):
     """Settings of `evaluate_captioner`."""
 
     images: str | None = Field(
@@ -27,8 +27,6 @@ class EvaluateSettings(ModelSettings, DecodeSettings):
     page_photographs: int = Field(
         12, ge=1, le=200, description="photographs of each kind on the page"
     )
-    partition_files: int = Field(250, ge=1, description="files per Spark task")
-    decode_threads: int = Field(0, ge=0, description="threads that decode ahead of the model")
 
 
 class ManageSettings(Settings):

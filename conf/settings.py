@@ -46,6 +46,9 @@ class ModelSettings(Settings):
         "int8", description="arithmetic of the model; part of the pipeline version"
     )
     beam_width: int = Field(1, ge=1, le=16, description="1 is greedy decoding")
+    device: Literal["cpu", "gpu"] = Field(
+        "cpu", description="gpu: the one that Spark gives each task; a missing one is an error"
+    )
     inference_batch_images: int = Field(
         64, ge=1, le=4096, description="images captioned together; no effect on the captions"
     )
@@ -68,7 +71,18 @@ class DecodeSettings(Settings):
     )
 
 
-class CaptionSettings(ModelSettings, DecodeSettings):
+class WorkerSettings(ModelSettings, DecodeSettings):
+    """How the tasks that caption are cut and run."""
+
+    partition_files: int = Field(
+        250, ge=1, description="files per Spark task; a task costs about 50 ms"
+    )
+    decode_threads: int = Field(
+        0, ge=0, description="threads that decode ahead of the model in a task; 0 decodes inline"
+    )
+
+
+class CaptionSettings(WorkerSettings):
     """Settings of `caption_images`."""
 
     input: str | None = Field(
@@ -107,12 +121,6 @@ class CaptionSettings(ModelSettings, DecodeSettings):
         2000, ge=1, description="files per commit; a killed run loses at most about one chunk"
     )
     chunk_bytes: int = Field(1024 * MEBIBYTE, ge=1, description="bytes per commit")
-    partition_files: int = Field(
-        250, ge=1, description="files per Spark task; a task costs about 50 ms"
-    )
-    decode_threads: int = Field(
-        0, ge=0, description="threads that decode ahead of the model in a task; 0 decodes inline"
-    )
 
     @field_validator("run_id")
     @classmethod

@@ -20,14 +20,13 @@ from jobs.captioning import CaptionRun, Tally
 from jobs.claiming import settle
 from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
-from jobs.inference import ImageMemory, Inference
+from jobs.inference import ImageMemory, inference_of
 from jobs.recording import JOB, Scene, recorded
 from jobs.session import session
 from jobs.shipping import shipped_package
 from jobs.stopping import Stop
 from jobs.summary import as_json, print_captions, print_dry_run, print_summary
 from models.identity import pipeline_version
-from models.images import DecodeLimits
 from models.package import ModelPackage, open_package
 from models.reasons import TRANSIENT
 from models.registry import resolve_model
@@ -42,10 +41,8 @@ from storage.claims import Claims
 from storage.hadoop import write_text
 from storage.lake import open_lake
 from storage.listing import list_files
-from storage.paths import default_batch_depth, is_local, qualify
-from storage.reading import BinaryReader
+from storage.paths import default_batch_depth, qualify
 from storage.runs import find_run, mark_interrupted
-from udfs.caption import CaptionPlan, ShippedModel
 
 DESCRIPTION = """\
 Caption every pending image of a directory or glob into Delta tables.
@@ -178,47 +175,17 @@ def caption_pending(
     if pending.num_rows == 0:
         return tally
     with shipped_package(scene.spark, package) as archive, scene.stage("captioning"):
-        inference = inference_of(scene, settings, stamp, pending, archive=archive)
+        keys = known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
+        inference = inference_of(
+            scene.spark,
+            settings,
+            pending.column("path").to_pylist(),
+            archive=archive,
+            memory=ImageMemory(scene.spark.sparkContext.broadcast(keys) if len(keys) else None),
+        )
         run = CaptionRun(scene.lake, inference, stamp, tally, scene.stop)
         run.caption(pending, chunk_files=settings.chunk_files, chunk_bytes=settings.chunk_bytes)
     return tally
-
-
-def inference_of(
-    scene: Scene, settings: CaptionSettings, stamp: Stamp, pending: pa.Table, *, archive: str
-) -> Inference:
-    """Return what turns chunks of the pending files into outcomes."""
-    spark = scene.spark
-    paths = pending.column("path").to_pylist()
-    keys = known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
-    return Inference(
-        spark=spark,
-        reader=None if is_local(paths[0]) else BinaryReader(spark, paths),
-        plan=plan_of(settings, archive=archive),
-        memory=ImageMemory(spark.sparkContext.broadcast(keys) if len(keys) else None),
-        unit_files=settings.partition_files,
-        max_file_bytes=settings.max_file_bytes,
-    )
-
-
-def plan_of(settings: CaptionSettings, *, archive: str) -> CaptionPlan:
-    """Return what the workers need besides their files."""
-    return CaptionPlan(
-        model=ShippedModel(
-            archive=archive,
-            runtime=settings.runtime,
-            precision=settings.precision,
-            beam_width=settings.beam_width,
-            threads=settings.threads_per_task,
-        ),
-        limits=DecodeLimits(
-            max_file_bytes=settings.max_file_bytes,
-            max_pixels=settings.max_pixels,
-            timeout_seconds=settings.decode_timeout_seconds,
-        ),
-        batch_images=settings.inference_batch_images,
-        decode_threads=settings.decode_threads,
-    )
 
 
 def judge(counts: Reconciliation, *, listed: int, settings: CaptionSettings) -> None:

@@ -18,17 +18,13 @@ from jobs.chunks import Chunk
 from jobs.cli import required, run_command
 from jobs.evaluation_data import References, read_references
 from jobs.evaluation_report import Evaluated, log_evaluation, print_evaluation, write_page
-from jobs.inference import ImageMemory, Inference
+from jobs.inference import ImageMemory, inference_of
 from jobs.session import session
 from jobs.shipping import shipped_package
 from jobs.stopping import Stop
-from models.images import DecodeLimits
 from models.metrics import score_captions, split_by_stanford
 from models.package import open_package
 from models.registry import resolve_model
-from storage.paths import is_local
-from storage.reading import BinaryReader
-from udfs.caption import CaptionPlan, ShippedModel
 from udfs.outcome import CAPTIONED
 
 JOB = "evaluate_captioner"
@@ -70,14 +66,7 @@ def caption_all(
 ) -> Captioned:
     """Caption every photograph once; nothing is known before and nothing is kept."""
     paths = references.files.column("path").to_pylist()
-    inference = Inference(
-        spark=spark,
-        reader=None if is_local(paths[0]) else BinaryReader(spark, paths),
-        plan=_plan(settings, archive=archive),
-        memory=ImageMemory(),
-        unit_files=settings.partition_files,
-        max_file_bytes=settings.max_file_bytes,
-    )
+    inference = inference_of(spark, settings, paths, archive=archive, memory=ImageMemory())
     started = time.perf_counter()
     outcomes = inference.outcomes(Chunk(1, references.files))
     return Captioned(outcomes, len(paths) / (time.perf_counter() - started))
@@ -101,25 +90,6 @@ def evaluate(captioned: Captioned, references: References) -> Evaluated:
         without_image=references.without_image,
         without_caption=references.without_caption,
         images_per_second=captioned.images_per_second,
-    )
-
-
-def _plan(settings: EvaluateSettings, *, archive: str) -> CaptionPlan:
-    return CaptionPlan(
-        model=ShippedModel(
-            archive=archive,
-            runtime=settings.runtime,
-            precision=settings.precision,
-            beam_width=settings.beam_width,
-            threads=settings.threads_per_task,
-        ),
-        limits=DecodeLimits(
-            max_file_bytes=settings.max_file_bytes,
-            max_pixels=settings.max_pixels,
-            timeout_seconds=settings.decode_timeout_seconds,
-        ),
-        batch_images=settings.inference_batch_images,
-        decode_threads=settings.decode_threads,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -15,11 +15,14 @@ import pyarrow.compute as pc
 from pyspark import Broadcast, inheritable_thread_target
 from pyspark.sql import DataFrame, SparkSession
 
+from conf.settings import WorkerSettings
 from jobs.chunks import Chunk, assign_units
+from models.images import DecodeLimits
 from storage.hadoop import JAVA_ERRORS
+from storage.paths import is_local
 from storage.reading import BinaryReader
 from storage.unreadable import unreadable_among
-from udfs.caption import CaptionPlan, CaptionWorker
+from udfs.caption import CaptionPlan, CaptionWorker, ShippedModel
 from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA
 from udfs.preparation import image_key
 from udfs.sources import AssignedLocalFiles, Source, content_rows
@@ -117,6 +120,43 @@ class Inference:
             frame = self.spark.range(0, len(units), 1, len(units))
             return frame, AssignedLocalFiles(units, self.max_file_bytes)
         return self.reader.frame(chunk.paths, partitions=len(units)), content_rows
+
+
+def inference_of(
+    spark: SparkSession,
+    settings: WorkerSettings,
+    paths: Sequence[str],
+    *,
+    archive: str,
+    memory: ImageMemory,
+) -> Inference:
+    """Return the inference over these files, with the model that was shipped as `archive`."""
+    model = ShippedModel(
+        archive=archive,
+        runtime=settings.runtime,
+        precision=settings.precision,
+        beam_width=settings.beam_width,
+        threads=settings.threads_per_task,
+        on_gpu=settings.device == "gpu",
+    )
+    limits = DecodeLimits(
+        max_file_bytes=settings.max_file_bytes,
+        max_pixels=settings.max_pixels,
+        timeout_seconds=settings.decode_timeout_seconds,
+    )
+    return Inference(
+        spark=spark,
+        reader=None if is_local(paths[0]) else BinaryReader(spark, paths),
+        plan=CaptionPlan(
+            model=model,
+            limits=limits,
+            batch_images=settings.inference_batch_images,
+            decode_threads=settings.decode_threads,
+        ),
+        memory=memory,
+        unit_files=settings.partition_files,
+        max_file_bytes=settings.max_file_bytes,
+    )
 
 
 def map_ahead(

@@ -19,8 +19,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark import SparkFiles
+from pyspark import SparkFiles, TaskContext
 
+from conf.errors import EnvironmentFault
 from models.images import DecodeLimits
 from models.package import open_package
 from models.runtime import CaptionRuntime, Precision, Runtime, load_runtime
@@ -45,6 +46,7 @@ class ShippedModel:
     Attributes:
         archive: name under which Spark unpacked it.
         runtime, precision, beam_width, threads: see `models.runtime.load_runtime`.
+        on_gpu: whether the model runs on the GPU that Spark gave the task.
     """
 
     archive: str
@@ -52,6 +54,7 @@ class ShippedModel:
     precision: Precision
     beam_width: int
     threads: int
+    on_gpu: bool
 
     def __call__(self) -> CaptionRuntime:
         """Verify the package on this node and load it."""
@@ -62,7 +65,25 @@ class ShippedModel:
             precision=self.precision,
             beam_width=self.beam_width,
             threads=self.threads,
+            device=f"gpu:{gpu_address()}" if self.on_gpu else "cpu",
         )
+
+
+def gpu_address() -> str:
+    """Return the address of the one GPU that Spark gave this task.
+
+    Raises:
+        EnvironmentFault: Spark gave it none, or several.
+    """
+    context = TaskContext.get()
+    resources = context.resources() if context is not None else {}
+    addresses = resources["gpu"].addresses if "gpu" in resources else []
+    if len(addresses) != 1:
+        raise EnvironmentFault(
+            f"A task that runs on a GPU was given {len(addresses)} of them.",
+            remedy="Set spark.task.resource.gpu.amount to 1, as conf/*-gpu.toml do.",
+        )
+    return addresses[0]
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,18 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark import TaskContext
 
+from conf.errors import EnvironmentFault
 from models.images import DecodeLimits
 from models.runtime import Caption
-from udfs.caption import CaptionPlan, CaptionWorker, load_once
+from udfs.caption import CaptionPlan, CaptionWorker, gpu_address, load_once
 from udfs.outcome import OUTCOME_SCHEMA
 from udfs.preparation import contains, image_key
 from udfs.sources import AssignedLocalFiles, content_rows
@@ -164,3 +167,20 @@ def test_a_local_file_over_the_limit_stays_unread(tmp_path: Path) -> None:
     (file,) = source(iter([pa.RecordBatch.from_pydict({"id": [0]})]))
     content = file.read()
     assert (content.data, content.length, content.reason) == (None, 101, "too_large")
+
+
+@pytest.mark.parametrize("addresses", [[], ["0", "1"]])
+def test_a_task_without_exactly_one_gpu_is_refused(
+    addresses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources = {"gpu": SimpleNamespace(addresses=addresses)} if addresses else {}
+    context = SimpleNamespace(resources=lambda: resources)
+    monkeypatch.setattr(TaskContext, "get", lambda: context)
+    with pytest.raises(EnvironmentFault, match=f"given {len(addresses)}"):
+        gpu_address()
+
+
+def test_a_task_uses_the_gpu_that_spark_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = SimpleNamespace(resources=lambda: {"gpu": SimpleNamespace(addresses=["3"])})
+    monkeypatch.setattr(TaskContext, "get", lambda: context)
+    assert gpu_address() == "3"

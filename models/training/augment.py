@@ -1,6 +1,6 @@
 """Changes to a photograph that leave its captions true: crop, colour; never a mirrored "left".
 
-Shapes: B images · S image side.
+Shapes: B images · S image side · N grid cells · C channels.
 """
 
 from __future__ import annotations
@@ -27,6 +27,19 @@ def augment_image(image: Pixels, *, seed: int) -> Pixels:
     """One cropped and tinted copy uint8 [S, S, 3]."""
     random = np.random.default_rng(seed)
     return _tint(_crop(image, random), random)
+
+
+def drop_channels(
+    features: npt.NDArray[np.float16], *, share: float, seed: tuple[int, ...]
+) -> npt.NDArray[np.float16]:
+    """Features [B, N, C] with a share of each image's channels set to 0 and the rest scaled up.
+
+    Done to the inputs, it regularises self-critical training and still lets captions be drawn
+    from the very network that learns from them, which dropout inside it would not.
+    """
+    images, _, channels = features.shape
+    kept = np.random.default_rng(seed).random((images, 1, channels)) >= share
+    return features * (kept / (1.0 - share)).astype(np.float16)
 
 
 def _crop(image: Pixels, random: np.random.Generator) -> Pixels:

@@ -5,6 +5,7 @@ Shapes: B images · N grid cells · C channels.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,14 +32,19 @@ class DevCaptioner:
         self._decoding = DecodingParameters(beam_width=beam_width)
         self._tokenizer = tokenizer
 
-    def caption(self, features: npt.NDArray[Any]) -> list[str]:
+    def caption(
+        self, features: npt.NDArray[Any], *, length_penalty: float | None = None
+    ) -> list[str]:
         """Captions of features [B, N, C], in order."""
+        decoding = self._decoding
+        if length_penalty is not None:
+            decoding = replace(decoding, length_penalty=length_penalty)
         captions = []
         for first in range(0, len(features), IMAGES_AT_ONCE):
             chosen = np.asarray(features[first : first + IMAGES_AT_ONCE], np.float32)
             memory = self._memory(chosen).numpy()
             memory = memory.reshape(-1, *memory.shape[2:])
-            found = generate(self._decoder, memory, self._decoding)
+            found = generate(self._decoder, memory, decoding)
             captions += [self._tokenizer.decode(decoded.tokens) for decoded in found]
         return captions
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.captioner import Captioner
-from models.training.augment import augment_batch
+from models.training.augment import augment_batch, drop_channels
 from models.training.average import MovingAverage
 from models.training.batches import (
     Packed,
@@ -111,7 +111,11 @@ class PhaseRun:
             return augment_batch(self.trainer.train.pixels.take(rows), seeds=seeds)
         views = views_of_step(step, count=len(rows), views=len(self._views), seed=self._seed)
         pairs = zip(rows, views, strict=True)
-        return np.concatenate([self._views[view].take([row]) for row, view in pairs])
+        features = np.concatenate([self._views[view].take([row]) for row, view in pairs])
+        if not self.phase.feature_dropout:
+            return features
+        seed = (self._seed, step, 2)
+        return drop_channels(features, share=self.phase.feature_dropout, seed=seed)
 
     def _batch(self, step: int, rows: npt.NDArray[np.int64], images: npt.NDArray[Any]) -> Packed:
         if self.phase.kind != "self_critical":

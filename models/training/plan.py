@@ -27,6 +27,8 @@ class Phase:
     """Epochs without a better dev figure after which the phase ends."""
     samples: int = 5
     """Captions drawn per image in self-critical training."""
+    feature_dropout: float = 0.0
+    """Share of the cached features' channels that are set to 0."""
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.batch_images < 1 or not self.learning_rate > 0:

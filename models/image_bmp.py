@@ -61,7 +61,7 @@ def _check_palette(data: bytes, header_bytes: int) -> None:
     (pixels,), (depth,), (colours,) = (
         unpack(form, data, at) for form, at in (("<I", 10), ("<H", 28), ("<I", 46))
     )
-    if depth <= 8 and pixels < 14 + header_bytes + 4 * (colours or 1 << depth):
+    if depth <= 8 and pixels < 14 + header_bytes + 4 * min(colours or 1 << depth, 1 << depth):
         raise corrupt("pixels inside the palette")
 
 

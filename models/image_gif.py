@@ -49,14 +49,10 @@ def _find_frame(data: bytes, offset: int) -> tuple[int, int | None]:
 
 
 def _walk_to_trailer(data: bytes, offset: int) -> None:
-    """Pass the later frames, only to know that the file is whole."""
-    while data[offset] != _TRAILER:
-        if data[offset] == _IMAGE:
-            offset = _skip_sub_blocks(data, _data_start(data, offset))
-        elif data[offset] == _EXTENSION:
-            offset = _skip_sub_blocks(data, offset + 2)
-        else:
-            raise corrupt(f"a block of kind {data[offset]}")
+    """Pass the later frames, only to know that the file is whole; rubbish counts as its end."""
+    while data[offset] in (_IMAGE, _EXTENSION):
+        start = _data_start(data, offset) if data[offset] == _IMAGE else offset + 2
+        offset = _skip_sub_blocks(data, start)
 
 
 def _single_frame(data: bytes, frame: int, end: int, *, transparent: int | None) -> bytes:

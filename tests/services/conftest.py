@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.services.hdfs_daemons import Hdfs, jars_missing, running_hdfs
+from tests.services.submitting import Submission
+from tests.services.submitting import submit as start
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +28,17 @@ def own_hdfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hdfs]:
         pytest.skip(missing)
     with running_hdfs(tmp_path_factory.mktemp("own_hdfs")) as started:
         yield started
+
+
+@pytest.fixture
+def submit() -> Iterator[Callable[..., Submission]]:
+    """Start jobs through spark-submit.sh; whatever still runs at the end is ended."""
+    started: list[Submission] = []
+
+    def start_and_remember(*arguments: str, folder: Path, **variables: str) -> Submission:
+        started.append(start(*arguments, folder=folder, **variables))
+        return started[-1]
+
+    yield start_and_remember
+    for submission in started:
+        submission.end()

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 400.0  # a run takes twenty seconds on a quiet machine
 
 
 @dataclass
@@ -31,9 +32,15 @@ class Submission:
 
     def kill_all(self) -> None:
         """Take the script, the JVM, the driver and the workers away without warning."""
-        for group in {os.getpgid(pid) for pid in descendants(self.process.pid)}:
-            os.killpg(group, signal.SIGKILL)
+        for pid in descendants(self.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.communicate()
+
+    def end(self) -> None:
+        """Leave nothing behind, however the test ended."""
+        if self.process.poll() is None:
+            self.kill_all()
 
 
 def submit(*arguments: str, folder: Path, **variables: str) -> Submission:
@@ -55,7 +62,10 @@ def submit(*arguments: str, folder: Path, **variables: str) -> Submission:
 
 def descendants(pid: int) -> list[int]:
     """Return the process and all its living descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # just ended
+        return []
     return [pid, *(one for child in children for one in descendants(int(child)))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,17 @@ from hdfs import InsecureClient
 from models.package import ModelPackage
 from tests.captioning import captions, fill, photograph, runs
 from tests.services.hdfs_daemons import Hdfs
-from tests.services.submitting import Submission, submit, wait_until
+from tests.services.submitting import Submission, wait_until
 
+pytestmark = pytest.mark.timeout(900)  # seconds; several Spark starts each
+
+Submit = Callable[..., Submission]
 IMAGES = 240
 CHUNK = 8
 JAVA_WARNING = "Using incubator modules"  # Java says so whenever Spark starts
 
 
-def caption(package: ModelPackage, folder: Path, *, run_id: str) -> Submission:
+def caption(submit: Submit, package: ModelPackage, folder: Path, *, run_id: str) -> Submission:
     return submit(
         "caption_images",
         *("--input", str(folder / "in"), "--lake", str(folder / "lake")),
@@ -33,7 +37,7 @@ def committed(folder: Path) -> int:
 
 
 def test_the_demonstration_captions_sample_photographs_and_then_has_nothing_to_do(
-    tmp_path: Path,
+    tmp_path: Path, submit: Submit
 ) -> None:
     code, output, errors = submit("caption_images", folder=tmp_path).wait()
     assert code == 0, errors
@@ -58,7 +62,7 @@ def test_the_demonstration_captions_sample_photographs_and_then_has_nothing_to_d
     ],
 )
 def test_wrong_use_ends_in_one_line_with_its_exit_code(
-    tmp_path: Path, arguments: tuple[str, ...], code: int, culprit: str
+    tmp_path: Path, submit: Submit, arguments: tuple[str, ...], code: int, culprit: str
 ) -> None:
     fill(tmp_path / "in", 1)
     ended, _, errors = submit("caption_images", *arguments, folder=tmp_path).wait()
@@ -70,7 +74,7 @@ def test_wrong_use_ends_in_one_line_with_its_exit_code(
 
 
 def test_a_file_that_another_user_may_not_read_is_rejected_and_its_neighbours_captioned(
-    tmp_path: Path, hdfs: Hdfs, tiny_package: ModelPackage
+    tmp_path: Path, submit: Submit, hdfs: Hdfs, tiny_package: ModelPackage
 ) -> None:
     root = f"/{tmp_path.name}"
     client = InsecureClient(hdfs.web_uri, user="root")
@@ -91,10 +95,10 @@ def test_a_file_that_another_user_may_not_read_is_rejected_and_its_neighbours_ca
 
 
 def test_sigterm_ends_the_run_at_a_chunk_and_the_next_run_continues(
-    tmp_path: Path, tiny_package: ModelPackage
+    tmp_path: Path, submit: Submit, tiny_package: ModelPackage
 ) -> None:
     fill(tmp_path / "in", IMAGES)
-    first = caption(tiny_package, tmp_path, run_id="first")
+    first = caption(submit, tiny_package, tmp_path, run_id="first")
     wait_until(lambda: committed(tmp_path) > 0)
     first.terminate()
     code, _, errors = first.wait()
@@ -102,23 +106,23 @@ def test_sigterm_ends_the_run_at_a_chunk_and_the_next_run_continues(
     assert code == 143, errors
     assert 0 < cut < IMAGES
     assert runs(tmp_path / "lake")["first"]["state"] == "interrupted"
-    code, _, errors = caption(tiny_package, tmp_path, run_id="second").wait()
+    code, _, errors = caption(submit, tiny_package, tmp_path, run_id="second").wait()
     assert code == 0, errors
     assert_all_once(tmp_path)
     assert runs(tmp_path / "lake")["second"]["already_done"] == cut
 
 
 def test_after_sigkill_the_next_run_continues_and_marks_the_dead_one(
-    tmp_path: Path, tiny_package: ModelPackage
+    tmp_path: Path, submit: Submit, tiny_package: ModelPackage
 ) -> None:
     fill(tmp_path / "in", IMAGES)
-    first = caption(tiny_package, tmp_path, run_id="first")
+    first = caption(submit, tiny_package, tmp_path, run_id="first")
     wait_until(lambda: committed(tmp_path) > 0)
     first.kill_all()
     cut = committed(tmp_path)
     assert 0 < cut < IMAGES
     assert runs(tmp_path / "lake")["first"]["state"] == "running"
-    code, _, errors = caption(tiny_package, tmp_path, run_id="second").wait()
+    code, _, errors = caption(submit, tiny_package, tmp_path, run_id="second").wait()
     assert code == 0, errors
     assert_all_once(tmp_path)
     states = {name: row["state"] for name, row in runs(tmp_path / "lake").items()}

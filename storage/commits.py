@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType, TimestampType
 
 from conf.errors import LakeError, ReconciliationError
-from storage.delta_log import adds_rows, commit_staged, is_conflict, stage_rows, table_version
+from storage.delta_log import batches_added, commit_staged, is_conflict, stage_rows, table_version
 from storage.hadoop import JAVA_ERRORS, one_line, reported_as
 from storage.lake import Lake, in_batches
 from storage.schemas import CAPTIONS, OUTCOMES
@@ -79,7 +79,7 @@ def commit_chunk(lake: Lake, files: pa.Table, outcomes: pa.Table, *, stamp: Stam
         if rows[_REPLACES_AT].null_count == rows.num_rows:
             version = _append(lake, rows, as_of=pc.min(files["as_of_version"]).as_py())
             if version is not None:
-                lake.own_commits.record(version, rows["path"])
+                lake.seen_commits.record_own(version, rows["path"])
                 return CommitResult(rows.num_rows, 0, 0)
         return retried(lambda: _merge(lake, rows))
 
@@ -94,7 +94,7 @@ def complete_rows(files: pa.Table, outcomes: pa.Table, stamp: Stamp) -> pa.Table
     columns["captioned_at"] = pa.repeat(
         pa.scalar(datetime.now(UTC), pa.timestamp("us", "UTC")), count
     )
-    columns["tries"] = pc.add(files["tries"], 1)
+    columns["tries"] = pc.add(files["tries"], pa.scalar(1, pa.int32()))
     columns[_REPLACES_AT] = files[_REPLACES_AT]
     return pa.table({name: columns[name] for name in _ROWS.names})
 
@@ -116,16 +116,17 @@ def _append(lake: Lake, rows: pa.Table, *, as_of: int) -> int | None:
     """Commit rows that are new as of a version; None if somebody may have added them since."""
     spark, uri = lake.spark, lake.captions_uri
     batches, paths = set(rows["batch"].to_pylist()), rows["path"]
-    harmless: set[int] = set()
 
     def may_follow(latest: int) -> bool:
-        for version in range(as_of + 1, latest + 1):
-            if version in harmless or lake.own_commits.holds_others(version, paths):
-                continue
-            if adds_rows(spark, uri, version, batches):
-                return False
-            harmless.add(version)
-        return True
+        return not any(
+            lake.seen_commits.may_add(
+                version,
+                paths=paths,
+                batches=batches,
+                batches_added=lambda number: batches_added(spark, uri, number),
+            )
+            for version in range(as_of + 1, latest + 1)
+        )
 
     frame = _frame(lake, rows).select(*CAPTIONS.names).coalesce(1)
     staged = stage_rows(frame, uri)
@@ -152,7 +153,7 @@ def _merge(lake: Lake, rows: pa.Table) -> CommitResult:
     )
     inserted, updated = int(result["num_inserted_rows"]), int(result["num_updated_rows"])
     if inserted + updated and table_version(lake.spark, lake.captions_uri) == before + 1:
-        lake.own_commits.record(before + 1, rows["path"])  # nobody else committed meanwhile
+        lake.seen_commits.record_own(before + 1, rows["path"])  # nobody else committed meanwhile
     return CommitResult(inserted, updated, rows.num_rows - inserted - updated)
 
 

@@ -9,12 +9,12 @@ with the table; its transaction can (docs/decisions has the measurements).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, is_java_error, jvm
+from storage.hadoop import is_java_error, jvm, read_text
 
 _CONFLICTS = (
     "ConcurrentAppendException",
@@ -29,7 +29,8 @@ _CONFLICTS = (
 
 def is_conflict(error: BaseException) -> bool:
     """Whether another commit came between; trying again may succeed."""
-    return any(is_java_error(error, name) for name in _CONFLICTS)
+    # Delta's Python package turns the JVM's exception into its own of the same name.
+    return any(type(error).__name__ == name or is_java_error(error, name) for name in _CONFLICTS)
 
 
 def table_version(spark: SparkSession, uri: str) -> int:
@@ -68,30 +69,19 @@ def commit_staged(
     return int(transaction.commit(staged, _append_operation(spark)))
 
 
-def adds_rows(spark: SparkSession, uri: str, version: int, batches: Collection[str]) -> bool:
-    """Whether a version may have added rows to one of the batches, or changed the table itself.
+def batches_added(spark: SparkSession, uri: str, version: int) -> frozenset[str] | None:
+    """Return the batches to which a version may have added rows.
 
-    A version whose log entry is gone counts as one that did.
+    None stands for any batch: the version changed the table itself, or its log entry is gone.
     """
-    entry = f"{uri}/_delta_log/{version:020d}.json"
-    try:
-        stream = file_system(spark, entry).open(hadoop_path(spark, entry))
-    except JAVA_ERRORS as error:
-        if is_java_error(error, "FileNotFoundException"):
-            return True
-        raise
-    try:
-        lines = bytes(stream.readAllBytes()).decode("utf-8").splitlines()
-    finally:
-        stream.close()
-    return any(_touches(json.loads(line), batches) for line in lines if line)
-
-
-def _touches(action: dict[str, Any], batches: Collection[str]) -> bool:
-    if "add" in action:
-        added = action["add"]
-        return bool(added["dataChange"]) and added["partitionValues"].get("batch") in batches
-    return "metaData" in action or "protocol" in action
+    text = read_text(spark, f"{uri}/_delta_log/{version:020d}.json")
+    if text is None:
+        return None
+    actions = [json.loads(line) for line in text.splitlines() if line]
+    if any("metaData" in action or "protocol" in action for action in actions):
+        return None
+    added = [action["add"] for action in actions if "add" in action]
+    return frozenset(add["partitionValues"].get("batch") for add in added if add["dataChange"])
 
 
 def _delta_log(spark: SparkSession, uri: str) -> Any:

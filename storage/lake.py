@@ -12,7 +12,6 @@ from pyspark.sql.types import StructType
 
 from conf.errors import LakeError
 from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, path_exists, reported_as
-from storage.own_commits import OwnCommits
 from storage.schemas import (
     BATCH_DEPTH_PROPERTY,
     CAPTIONS,
@@ -20,6 +19,7 @@ from storage.schemas import (
     SCHEMA_VERSION,
     SCHEMA_VERSION_PROPERTY,
 )
+from storage.seen_commits import SeenCommits
 
 _MOST_LITERAL_BATCHES = 2000  # beyond, a list of literals costs more than the files it skips
 _OTHER_LAKE = "Give --lake another folder, or move what is there away."
@@ -33,13 +33,13 @@ class Lake:
         spark: the session that reads and writes it.
         uri: qualified path of the lake's folder.
         batch_depth: leading path components that don't name a batch; fixed at creation.
-        own_commits: what this process added to `captions`.
+        seen_commits: what this process knows of the versions of `captions`.
     """
 
     spark: SparkSession
     uri: str
     batch_depth: int
-    own_commits: OwnCommits = field(default_factory=OwnCommits, compare=False, repr=False)
+    seen_commits: SeenCommits = field(default_factory=SeenCommits, compare=False, repr=False)
 
     @property
     def captions_uri(self) -> str:

@@ -94,7 +94,7 @@ def _with_seconds(rows: DataFrame) -> DataFrame:
 
 
 def _from_row(row: Row) -> RunRecord:
-    values = row.asDict()
+    values = row.asDict() | {"batches": tuple(row["batches"] or ())}
     for name in ("started_at", "ended_at"):
         if values[name] is not None:
             values[name] = datetime.fromtimestamp(values[name] / 1e6, UTC)
@@ -106,5 +106,5 @@ def _overwrite(lake: Lake, records: Sequence[RunRecord]) -> None:
     rows = [[asdict(record)[name] for name in RUNS.names] for record in records]
     with reported_as(LakeError, f"Can't write {lake.runs_uri}"):
         frame = lake.spark.createDataFrame(rows, schema=RUNS).coalesce(1)
-        writer = frame.write.format("delta").mode("overwrite")
-        retried(lambda: writer.option("partitionOverwriteMode", "dynamic").save(lake.runs_uri))
+        writer = frame.write.format("delta").option("partitionOverwriteMode", "dynamic")
+        retried(lambda: writer.mode("overwrite").save(lake.runs_uri))

@@ -30,20 +30,22 @@ ranked AS (
 SELECT {columns} FROM ranked WHERE place = 1"""
 
 _REJECTS_BY_REASON = """\
-SELECT reason, count(*) AS images, count(DISTINCT batch) AS batches,
-  min(path) AS example_path, max(captioned_at) AS last_seen
-FROM captions_latest WHERE status = 'rejected' GROUP BY reason"""
+SELECT batch, reason, count(*) AS files, min(path) AS example_path
+FROM captions_latest WHERE status = 'rejected' GROUP BY batch, reason"""
 
-SPARK_VIEWS = {
-    "captions_latest": _CAPTIONS_LATEST.format(unnest="explode", columns=", ".join(CAPTIONS.names)),
-    "rejects_by_reason": _REJECTS_BY_REASON,
-}
+
+def _views(unnest: str) -> dict[str, str]:
+    latest = _CAPTIONS_LATEST.format(unnest=unnest, columns=", ".join(CAPTIONS.names))
+    return {"captions_latest": latest, "rejects_by_reason": _REJECTS_BY_REASON}
+
+
+SPARK_VIEWS = _views("explode")
 """Name → query over `captions` and `runs`, in the order in which they build on each other."""
 
-DUCKDB_VIEWS = SPARK_VIEWS | {
-    "captions_latest": _CAPTIONS_LATEST.format(unnest="unnest", columns=", ".join(CAPTIONS.names))
-}
-"""The same for DuckDB, where `captions` and `runs` are the Delta tables' Arrow data sets."""
+DUCKDB_VIEWS = [
+    f"CREATE OR REPLACE VIEW {name} AS {query}" for name, query in _views("unnest").items()
+]
+"""Statements for a DuckDB that knows the tables `captions` and `runs`."""
 
 
 def create_views(lake: Lake) -> None:

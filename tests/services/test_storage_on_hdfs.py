@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -10,9 +13,11 @@ from hdfs import InsecureClient
 from pyspark.sql import SparkSession
 
 from conf.errors import InputError
+from storage.lake import open_lake
 from storage.listing import list_files
 from storage.paths import qualify
 from storage.reading import BinaryReader, probe_unread
+from tests.services.committing import CHUNK_FILES, CHUNKS, ROOT, commit_all
 from tests.services.hdfs_daemons import Hdfs
 
 ODD_NAMES = ["a b.jpg", "100%.jpg", "%20.jpg", "x[1].jpg", "{y}*?.jpg", "#z.jpg", "é日.jpg", "n\nl"]
@@ -133,3 +138,16 @@ def test_a_folder_that_vanished_takes_only_its_own_files_along(
     rows = BinaryReader(spark, [gone, kept]).frame([gone, kept], partitions=1).collect()
     assert [row["path"] for row in rows] == [kept]
     assert BinaryReader(spark, [gone]).frame([gone], partitions=1).collect() == []
+
+
+def test_two_processes_that_commit_the_same_keys_at_once_double_nothing(
+    spark: SparkSession, folder: Folder, tmp_path: Path
+) -> None:
+    lake = open_lake(spark, f"{folder.uri}/lake", batch_depth=0)
+    arguments = ["-m", "tests.services.committing", lake.uri, "there", str(tmp_path)]
+    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as other:
+        results = commit_all(lake, "here", tmp_path)
+        assert other.wait() == 0
+    rows = lake.captions().collect()
+    assert len({row["path"] for row in rows}) == len(rows) == CHUNKS * CHUNK_FILES + 2
+    assert all(sum(result) == CHUNK_FILES for result in results)

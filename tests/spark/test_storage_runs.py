@@ -8,18 +8,12 @@ from pathlib import Path
 import duckdb
 import pytest
 from deltalake import DeltaTable
-from pyspark.sql import SparkSession
 
-from storage.lake import Lake, open_lake
+from storage.lake import Lake
 from storage.runs import RunRecord, find_run, mark_interrupted, write_run
 from storage.views import DUCKDB_VIEWS, create_views
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    return open_lake(spark, f"file:{tmp_path}/lake", batch_depth=1)
 
 
 def record(run_id: str, **values: object) -> RunRecord:

@@ -80,8 +80,9 @@ def load_runtime(
 ) -> CaptionRuntime:
     """Load a package's model; raises ModelError, or EnvironmentFault for a missing device.
 
-    ``threads`` is OpenVINO's. ``device`` is Keras's: "cpu", "gpu" or "gpu:ADDRESS". Batch shapes are fixed inside, so that neither how
-    many images are passed at once nor which ones changes any caption.
+    ``threads`` is OpenVINO's; ``device`` is Keras's: "cpu", "gpu" or "gpu:ADDRESS". Batch shapes
+    are fixed inside, so that neither how many images are passed at once nor which ones changes
+    any caption.
     """
     engine = _load_engine(package, runtime, precision=precision, threads=threads, device=device)
     return CaptionRuntime(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -162,6 +163,24 @@ def _gifs() -> Iterator[GoodFile]:
     data = pillow(picture, "GIF", transparency=hidden)
     yield GoodFile("gif-transparent", data, "gif", square(paper))
 
+    later = [picture.rotate(180)]
+    options: dict[str, Any] = {"transparency": hidden, "background": hidden, "disposal": 2}
+    data = pillow(picture, "GIF", save_all=True, append_images=later, **options)
+    yield GoodFile("gif-animated-transparent", data, "gif", square(paper))
+    yield GoodFile("gif-small-frame", *_small_frame())
+
+
+def _small_frame() -> tuple[bytes, str, npt.NDArray[np.float64]]:
+    """A GIF whose only frame covers the middle of its canvas; the rest is paper."""
+    picture = Image.fromarray(draw()[12:36, 16:48]).quantize(32)
+    data = bytearray(pillow(picture, "GIF"))
+    data[6:10] = struct.pack("<HH", WIDTH, HEIGHT)
+    frame = data.index(struct.pack("<BHHHH", 0x2C, 0, 0, 32, 24))
+    data[frame + 1 : frame + 5] = struct.pack("<HH", 16, 12)
+    shown = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+    shown[12:36, 16:48] = np.asarray(picture.convert("RGB"))
+    return bytes(data), "gif", square(shown)
+
 
 def _bmps() -> Iterator[GoodFile]:
     rgb, grey, alpha = draw(), draw_grey(), draw_alpha()
@@ -218,6 +237,12 @@ def _tiffs() -> Iterator[GoodFile]:
     for compression in ("raw", "group3", "group4"):
         data = pillow(black_and_white, "TIFF", compression=compression)
         yield GoodFile(f"tiff-1-{compression}", data, "tiff", shown)
+    dark, light = (10, 60, 200), (250, 180, 30)
+    colormap = [channel * 257 for pair in zip(dark, light, strict=True) for channel in pair]
+    raw = pack_bits((grey > 128).astype(np.uint8), 1)
+    data = tiff(raw, size=SIZE, bits=1, photometric=3, extra={320: colormap})
+    shown = square(np.where((grey > 128)[..., None], light, dark))
+    yield GoodFile("tiff-1-palette", data, "tiff", shown)
     rgba = np.dstack([rgb, alpha])
     blended = square(on_white(rgb, alpha))
     yield GoodFile("tiff-alpha", pillow(rgba, "TIFF"), "tiff", blended, True)

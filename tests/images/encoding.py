@@ -104,27 +104,28 @@ def tiff(
     bits: int,
     samples: int = 1,
     photometric: int = 1,
-    extra: dict[int, int] | None = None,
+    extra: dict[int, int | list[int]] | None = None,
 ) -> bytes:
-    """A little-endian TIFF of one uncompressed strip; `extra` are more tags.
+    """A little-endian TIFF of one uncompressed strip; `extra` are more tags, lists of SHORT too.
 
-    More than two samples keep their bits in a list of their own, which comes after the directory.
+    Lists come between the directory and the pixels.
     """
     width, height = size
-    tags = {256: width, 257: height, 259: 1, 262: photometric, 277: samples, 278: height}
-    tags |= {258: bits, 273: 0, 279: len(raw), **(extra or {})}
+    tags: dict[int, int | list[int]] = {256: width, 257: height, 259: 1, 262: photometric}
+    tags |= {277: samples, 278: height, 273: 0, 279: len(raw)}
+    tags |= {258: [bits] * samples if samples > 2 else bits, **(extra or {})}
     start = 8 + 2 + 12 * len(tags) + 4
-    lists = struct.pack(f"<{samples}H", *[bits] * samples) if samples > 2 else b""
-    tags[273] = start + len(lists)
-    directory = b"".join(_tag(tag, tags[tag], samples, start) for tag in sorted(tags))
+    tags[273] = start + sum(2 * len(value) for value in tags.values() if isinstance(value, list))
+    directory, lists = b"", b""
+    for tag in sorted(tags):
+        value = tags[tag]
+        if isinstance(value, list):
+            directory += struct.pack("<HHII", tag, SHORT, len(value), start + len(lists))
+            lists += struct.pack(f"<{len(value)}H", *value)
+        else:
+            kind = LONG if tag in (256, 257, 273, 278, 279) or value > 0xFFFF else SHORT
+            directory += struct.pack("<HHII", tag, kind, 1, value)
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4) + lists + raw
-
-
-def _tag(tag: int, value: int, samples: int, lists_at: int) -> bytes:
-    if tag == 258 and samples > 2:
-        return struct.pack("<HHII", tag, SHORT, samples, lists_at)
-    kind = LONG if tag in (256, 257, 273, 278, 279) or value > 0xFFFF else SHORT
-    return struct.pack("<HHII", tag, kind, 1, value)
 
 
 def jpeg_without_segments(data: bytes, *markers: int) -> bytes:

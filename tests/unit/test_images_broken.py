@@ -145,6 +145,12 @@ def test_a_bmp_of_unusual_channel_order_is_unsupported_not_miscoloured() -> None
     assert reason_of(data) == "unsupported_format"
 
 
+def test_a_bmp_whose_pixels_begin_inside_its_palette_is_corrupt() -> None:
+    data = bytearray(FILES["bmp-8"].data)
+    data[10:14] = (54).to_bytes(4, "little")
+    assert reason_of(bytes(data)) == "corrupt"
+
+
 @pytest.mark.parametrize("value", [-0.01, 1.01, 255.0, float("nan"), float("inf")])
 def test_a_float_tiff_beyond_its_range_is_rejected(value: float) -> None:
     samples = np.full((HEIGHT, WIDTH), 0.5, np.float32)

@@ -6,6 +6,7 @@ import ctypes
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 import udfs.decoding
 from models.images import DecodeLimits, Preprocessed, preprocess_image
@@ -30,10 +31,11 @@ class MeanRuntime:
 
     image_size = SIZE
 
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        return pixels.mean(axis=(1, 2)).round()
+    def encode(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        means: npt.NDArray[np.float32] = pixels.mean(axis=(1, 2)).round().astype(np.float32)
+        return means
 
-    def generate(self, features: np.ndarray) -> list[Caption]:
+    def generate(self, features: npt.NDArray[np.float32]) -> list[Caption]:
         return [Caption(" ".join(f"{value:.0f}" for value in row), 0.5) for row in features]
 
 
@@ -44,7 +46,7 @@ class FaultyModel:
     name: str = "faulty"
 
     def __call__(self) -> MeanRuntime:
-        udfs.decoding.preprocess_image = decode_or_die
+        setattr(udfs.decoding, "preprocess_image", decode_or_die)  # noqa: B010 - as a test patches
         isolated = IsolatedPreprocessor(function=decode_or_die)
-        udfs.decoding.isolated_preprocessor = lambda: isolated  # type: ignore[assignment]
+        setattr(udfs.decoding, "isolated_preprocessor", lambda: isolated)  # noqa: B010
         return MeanRuntime()

@@ -8,7 +8,7 @@ partitions and jobs. Equal bytes within a task are inferred once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,7 +24,7 @@ from pyspark import SparkFiles, TaskContext
 from conf.errors import EnvironmentFault
 from models.images import DecodeLimits
 from models.package import open_package
-from models.runtime import CaptionRuntime, Precision, Runtime, load_runtime
+from models.runtime import Caption, Precision, Runtime, load_runtime
 from udfs.outcome import CAPTIONED, OUTCOME_SCHEMA, Outcome
 from udfs.preparation import Preparation, Prepared, map_ahead, timed
 from udfs.sources import Source
@@ -32,11 +32,26 @@ from udfs.sources import Source
 ROWS_PER_BATCH = 256
 
 
-class RuntimeFactory(Hashable, Protocol):
-    """Loads a model; equal factories share one model per Python worker."""
+class Captioner(Protocol):
+    """What the worker needs of `models.runtime.CaptionRuntime`."""
 
-    def __call__(self) -> CaptionRuntime:
+    image_size: int
+
+    def encode(self, pixels: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
+        """Return the features of pixels `uint8 [B, S, S, 3]`."""
+
+    def generate(self, features: npt.NDArray[np.float32], /) -> list[Caption]:
+        """Return the captions of features, in order."""
+
+
+class RuntimeFactory(Protocol):
+    """Loads a model; hashable, and equal factories share one model per Python worker."""
+
+    def __call__(self) -> Captioner:
         """Return the loaded runtime."""
+
+    def __hash__(self) -> int:
+        """Agree with equality."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class ShippedModel:
     threads: int
     on_gpu: bool
 
-    def __call__(self) -> CaptionRuntime:
+    def __call__(self) -> Captioner:
         """Verify the package on this node and load it."""
         package = open_package(Path(SparkFiles.get(self.archive)))
         return load_runtime(
@@ -132,13 +147,13 @@ class CaptionWorker:
 
 
 @lru_cache(maxsize=1)
-def load_once(factory: RuntimeFactory) -> CaptionRuntime:
+def load_once(factory: RuntimeFactory) -> Captioner:
     """Load a model once in this process; another model takes its place."""
     return factory()
 
 
 def infer(
-    prepared: Iterable[Prepared], runtime: CaptionRuntime, *, batch_images: int
+    prepared: Iterable[Prepared], runtime: Captioner, *, batch_images: int
 ) -> Iterator[Outcome]:
     """Yield one outcome per prepared file; twins come last, with their first's result."""
     waiting: list[Prepared] = []
@@ -160,7 +175,7 @@ def infer(
         yield results[str(twin.image_id)].for_twin(twin)
 
 
-def caption_group(group: list[Prepared], runtime: CaptionRuntime) -> Iterator[Outcome]:
+def caption_group(group: list[Prepared], runtime: Captioner) -> Iterator[Outcome]:
     """Caption the pixels of a group in one call; the n-th caption belongs to the n-th image."""
     pixels = np.stack([item.pixels for item in group if item.pixels is not None])
     started = time.perf_counter()

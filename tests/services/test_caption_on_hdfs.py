@@ -12,11 +12,11 @@ import pytest
 from hdfs import InsecureClient
 from pyspark.sql import SparkSession
 
-import jobs.caption_images
 from conf.errors import EnvironmentFault, InputError
 from models.images import preprocess_image
 from models.package import ModelPackage
 from models.runtime import load_runtime
+from storage.captions import find_pending
 from tests.captioning import captions, photograph, run_job
 from tests.services.hdfs_daemons import Hdfs
 
@@ -137,14 +137,14 @@ def test_a_file_deleted_after_the_listing_is_a_reject_to_try_again(
 ) -> None:
     for seed in range(4):
         landing.put(f"{seed}.png", photograph(seed))
-    find = jobs.caption_images.find_pending
+    find = find_pending
 
     def find_then_delete(*values: Any, **named: Any) -> Any:
         pending = find(*values, **named)
         landing.client.delete(f"{landing.root}/in/2.png")
         return pending
 
-    monkeypatch.setattr(jobs.caption_images, "find_pending", find_then_delete)
+    monkeypatch.setattr("jobs.caption_images.find_pending", find_then_delete)
     landing.run(tiny_package)
     assert [row["reason"] for row in landing.captions()] == [None, None, "vanished", None]
 
@@ -155,7 +155,7 @@ def test_a_lost_data_node_ends_the_run_and_rejects_nothing(
     place = Landing(spark, own_hdfs)
     for seed in range(4):
         place.put(f"{seed}.png", photograph(seed))
-    arguments = {"input": place.input, "lake": str(tmp_path / "lake")}
+    arguments: dict[str, Any] = {"input": place.input, "lake": str(tmp_path / "lake")}
     own_hdfs.data_node.kill()
     with pytest.raises(EnvironmentFault, match="The storage is failing"):
         run_job(spark, tiny_package, **arguments)

@@ -11,8 +11,6 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-import jobs.caption_images
-import jobs.captioning
 from conf.errors import (
     EnvironmentFault,
     InputError,
@@ -27,7 +25,7 @@ from jobs.stopping import Stop, Terminated
 from models.images import preprocess_image
 from models.package import ModelPackage
 from models.runtime import load_runtime
-from storage.captions import Stamp
+from storage.captions import Stamp, commit_chunk, find_pending
 from storage.lake import Lake
 from tests.captioning import captions, fill, photograph, run_job, runs
 
@@ -89,7 +87,7 @@ def test_a_rerun_opens_no_image(
     spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:
     files = fill(tmp_path / "in", 3)
-    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    arguments: dict[str, Any] = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
     run_job(spark, tiny_package, run_id="one", **arguments)
     before = captions(tmp_path / "lake")
     for file in files:  # other bytes under the same size and time would show in the table
@@ -105,7 +103,7 @@ def test_a_changed_file_is_captioned_again_in_its_row(
     spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:
     files = fill(tmp_path / "in", 3)
-    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    arguments: dict[str, Any] = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
     run_job(spark, tiny_package, **arguments)
     files[1].write_bytes(photograph(1000))
     run_job(spark, tiny_package, run_id="later", **arguments)
@@ -121,7 +119,7 @@ def test_equal_bytes_in_other_batches_and_runs_are_captioned_without_inference(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     fill(tmp_path / "in" / "a", 2)
-    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    arguments: dict[str, Any] = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
     run_job(spark, tiny_package, **arguments)
     fill(tmp_path / "in" / "b", 2)
     capsys.readouterr()
@@ -136,7 +134,7 @@ def test_another_beam_captions_again_and_leaves_the_old_rows(
     spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:
     fill(tmp_path / "in", 2)
-    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    arguments: dict[str, Any] = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
     run_job(spark, tiny_package, **arguments)
     run_job(spark, tiny_package, beam_width=2, **arguments)
     rows = captions(tmp_path / "lake")
@@ -151,7 +149,11 @@ def test_a_run_that_already_succeeded_passes_at_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     fill(tmp_path / "in", 1)
-    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake"), "run_id": "night"}
+    arguments: dict[str, Any] = {
+        "input": str(tmp_path / "in"),
+        "lake": str(tmp_path / "lake"),
+        "run_id": "night",
+    }
     run_job(spark, tiny_package, **arguments)
     fill(tmp_path / "in", 2)
     run_job(spark, tiny_package, **arguments)
@@ -212,12 +214,12 @@ def test_a_run_that_loses_a_row_fails_loudly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill(tmp_path / "in", 3)
-    commit = jobs.captioning.commit_chunk
+    commit = commit_chunk
 
     def commit_all_but_one(lake: Lake, files: pa.Table, outcomes: pa.Table, *, stamp: Stamp) -> Any:
         return commit(lake, files.slice(1), outcomes.slice(1), stamp=stamp)
 
-    monkeypatch.setattr(jobs.captioning, "commit_chunk", commit_all_but_one)
+    monkeypatch.setattr("jobs.captioning.commit_chunk", commit_all_but_one)
     with pytest.raises(ReconciliationError, match="1 of 3"):
         run_job(
             spark,
@@ -237,9 +239,13 @@ def test_a_stopped_run_is_recorded_and_continued_by_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill(tmp_path / "in", 12)
-    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake"), "chunk_files": 2}
+    arguments: dict[str, Any] = {
+        "input": str(tmp_path / "in"),
+        "lake": str(tmp_path / "lake"),
+        "chunk_files": 2,
+    }
     stop = Stop()
-    commit = jobs.captioning.commit_chunk
+    commit = commit_chunk
 
     def commit_then_stop(*values: Any, **named: Any) -> Any:
         result = commit(*values, **named)
@@ -247,7 +253,7 @@ def test_a_stopped_run_is_recorded_and_continued_by_the_next(
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs.captioning, "commit_chunk", commit_then_stop)
+        patch.setattr("jobs.captioning.commit_chunk", commit_then_stop)
         with pytest.raises(Terminated):
             run_job(spark, tiny_package, stop=stop, run_id="cut", **arguments)
     cut = captions(tmp_path / "lake")
@@ -266,16 +272,16 @@ def test_a_file_that_vanishes_between_listing_and_reading_is_a_reject_to_try_aga
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files = fill(tmp_path / "in", 3)
-    find = jobs.caption_images.find_pending
+    find = find_pending
 
     def find_then_delete(*values: Any, **named: Any) -> Any:
         pending = find(*values, **named)
         files[1].unlink(missing_ok=True)
         return pending
 
-    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    arguments: dict[str, Any] = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
     with monkeypatch.context() as patch:
-        patch.setattr(jobs.caption_images, "find_pending", find_then_delete)
+        patch.setattr("jobs.caption_images.find_pending", find_then_delete)
         run_job(spark, tiny_package, **arguments)
     assert [row["reason"] for row in captions(tmp_path / "lake")] == [None, "vanished", None]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
 from conf.errors import ClaimedElsewhereError
-from jobs.claiming import settle
+from conf.settings import OnClaimed
+from jobs.claiming import Settled, settle
 from jobs.stopping import Stop, Terminated
 from models.package import ModelPackage
 from storage import claims as claims_module
@@ -26,12 +28,14 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
 PENDING = pa.table({"path": ["a/1", "b/1"], "batch": ["a", "b"]})
 
 
-def settled(claims: Claims, claim: claims_module.Claim, how: str, stop: Stop | None = None):  # noqa: ANN201
+def settled(
+    claims: Claims, claim: claims_module.Claim, how: OnClaimed, stop: Stop | None = None
+) -> Settled:
     return settle(
         claims,
         claim,
         PENDING,
-        on_claimed=how,  # type: ignore[arg-type]
+        on_claimed=how,
         stop=stop or Stop(),
         find_pending=lambda: PENDING.slice(1),
     )
@@ -44,6 +48,13 @@ def test_the_earlier_of_two_claims_on_a_batch_has_precedence(lake: Lake) -> None
         assert [claim.run_id for claim in second.before(late)] == ["z:first"]
         assert first.live_runs() == {"z:first", "a+second"}
     assert first.live_runs() == set()
+
+
+def test_one_run_id_that_was_started_twice_meets_itself(lake: Lake) -> None:
+    first, twin = Claims(lake, "night"), Claims(lake, "night")
+    with first.hold(["a"]), twin.hold(["a"]) as late:
+        assert [claim.run_id for claim in twin.before(late)] == ["night"]
+        assert twin.live_runs() == {"night"}
 
 
 def test_claims_on_other_batches_are_no_matter(lake: Lake) -> None:
@@ -101,7 +112,7 @@ def test_a_run_that_skips_fails_and_says_how_many_files_it_left(
     fill(tmp_path / "in" / "b", 1, first_seed=10)
     depth = len(tmp_path.parts)  # batches "a" and "b" below in/
     lake = open_lake(spark, f"file:{tmp_path}/lake", batch_depth=depth)
-    arguments = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    arguments: dict[str, Any] = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
     with (
         Claims(lake, "other").hold(["a"]),
         pytest.raises(ClaimedElsewhereError, match="2 files"),

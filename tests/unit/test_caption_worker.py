@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from pyspark import TaskContext
@@ -34,11 +36,12 @@ class MeanColourRuntime:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
+    def encode(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         self.batches.append(len(pixels))
-        return pixels.mean(axis=(1, 2)).round().astype(np.float32)
+        means: npt.NDArray[np.float32] = pixels.mean(axis=(1, 2)).round().astype(np.float32)
+        return means
 
-    def generate(self, features: np.ndarray) -> list[Caption]:
+    def generate(self, features: npt.NDArray[np.float32]) -> list[Caption]:
         return [Caption(" ".join(str(int(value)) for value in row), 0.5) for row in features]
 
 
@@ -59,7 +62,7 @@ def png(colour: tuple[int, int, int], side: int = 8) -> bytes:
 
 def run(
     files: dict[str, bytes], *, batch: int = 4, threads: int = 0, known: tuple[int, ...] = ()
-) -> tuple[dict[str, dict], MeanColourRuntime]:
+) -> tuple[dict[str, dict[str, Any]], MeanColourRuntime]:
     load_once.cache_clear()
     model = FakeModel("test")
     plan = CaptionPlan(
@@ -83,7 +86,9 @@ def run(
     assert all(batch.schema == OUTCOME_SCHEMA for batch in results)
     rows_out = [row for batch in results for row in batch.to_pylist()]
     assert len(rows_out) == len({row["path"] for row in rows_out})
-    return {row["path"]: row for row in rows_out}, load_once(model)
+    runtime = load_once(model)
+    assert isinstance(runtime, MeanColourRuntime)
+    return {row["path"]: row for row in rows_out}, runtime
 
 
 def colours(count: int) -> Iterator[tuple[int, int, int]]:

@@ -153,7 +153,7 @@ def test_a_second_set_up_waits_for_the_first(checkout: Checkout, tmp_path: Path)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        command = [checkout.root / "tools" / "setup.sh", "run"]
+        command = [str(checkout.root / "tools" / "setup.sh"), "run"]
         second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert second.stderr is not None
         assert "waiting for it" in second.stderr.readline()

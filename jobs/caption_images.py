@@ -97,9 +97,7 @@ def caption(
     scene: Scene, settings: CaptionSettings, package: ModelPackage, *, show_captions: bool
 ) -> None:
     """Caption what is pending, account for every listed file, and tell the result."""
-    earlier = find_run(scene.lake, settings.run_id)
-    if earlier is not None and earlier.state == "succeeded":
-        print(f"Run {settings.run_id} has already succeeded; nothing to do.")
+    if has_succeeded(scene, settings.run_id):
         return
     stamp = stamp_of(settings, package)
     with scene.stage("pending"):
@@ -119,6 +117,8 @@ def caption(
             stop=scene.stop,
             find_pending=lambda: pending_files(scene, settings, stamp),
         )
+        if settled.has_waited and has_succeeded(scene, settings.run_id):  # it was started twice
+            return
         with recorded(scene, settings, stamp) as record:
             tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):
@@ -132,6 +132,15 @@ def caption(
             judge(counts, listed=scene.listing.num_rows, settings=settings)
     if settings.summary_json is not None:
         write_text(scene.spark, settings.summary_json, as_json(record.row))
+
+
+def has_succeeded(scene: Scene, run_id: str) -> bool:
+    """Whether the run has succeeded before, which is told."""
+    earlier = find_run(scene.lake, run_id)
+    if earlier is None or earlier.state != "succeeded":
+        return False
+    print(f"Run {run_id} has already succeeded; nothing to do.")
+    return True
 
 
 def pending_files(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> pa.Table:

@@ -26,10 +26,12 @@ class Settled:
     Attributes:
         pending: rows of `storage.schemas.PENDING`.
         elsewhere: paths of pending files left to other runs.
+        has_waited: whether others have worked on the batches meanwhile.
     """
 
     pending: pa.Table
     elsewhere: list[str]
+    has_waited: bool = False
 
 
 def settle(
@@ -62,7 +64,7 @@ def settle(
     while claims.before(own):
         stop.check()
         time.sleep(POLL_SECONDS)
-    return Settled(find_pending(), [])
+    return Settled(find_pending(), [], has_waited=True)
 
 
 def _without(pending: pa.Table, batches: frozenset[str]) -> Settled:

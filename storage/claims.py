@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 from storage.hadoop import (
     JAVA_ERRORS,
@@ -55,6 +56,9 @@ class Claims:
         self._spark = lake.spark
         self._folder = f"{lake.uri}/_captionlake/claims"
         self._run_id = run_id
+        # A scheduler may start one run id twice: each process has a claim of its own. No run id
+        # holds a tilde, no name on HDFS may hold a run id's colon.
+        self._name = f"{quote(run_id, safe='')}~{uuid4().hex[:12]}"
         self._expiry_seconds = expiry_seconds
 
     @contextmanager
@@ -65,7 +69,7 @@ class Claims:
         beating = threading.Thread(target=self._keep_beating, args=(stop,), daemon=True)
         self._beat()
         content = {"claimed_at": claim.claimed_at, "batches": sorted(claim.batches)}
-        write_text(self._spark, self._path(self._run_id, _CLAIM), json.dumps(content))
+        write_text(self._spark, self._path(self._name, _CLAIM), json.dumps(content))
         beating.start()
         try:
             yield claim
@@ -76,6 +80,16 @@ class Claims:
 
     def live_runs(self) -> set[str]:
         """Return the ids of the runs that show signs of life; this run, if it holds a claim."""
+        return {_run_of(name) for name in self._live_names()}
+
+    def before(self, own: Claim) -> list[Claim]:
+        """Return the live claims of other processes on the same batches that came before ours."""
+        others = (self._read(name) for name in sorted(self._live_names() - {self._name}))
+        return sorted(
+            other for other in others if other and other < own and other.batches & own.batches
+        )
+
+    def _live_names(self) -> set[str]:
         beats = {
             name.removesuffix(_BEAT): time
             for name, time in list_times(self._spark, self._folder).items()
@@ -83,24 +97,17 @@ class Claims:
         }
         now = max(beats.values(), default=0)  # ms; ours is at most one beat old
         longest = self._expiry_seconds * 1000
-        return {unquote(run) for run, time in beats.items() if now - time < longest}
+        return {name for name, time in beats.items() if now - time < longest}
 
-    def before(self, own: Claim) -> list[Claim]:
-        """Return the live claims of other runs on the same batches that came before ours."""
-        others = (self._read(run) for run in sorted(self.live_runs() - {self._run_id}))
-        return sorted(
-            other for other in others if other and other < own and other.batches & own.batches
-        )
-
-    def _read(self, run_id: str) -> Claim | None:
-        text = read_text(self._spark, self._path(run_id, _CLAIM))
+    def _read(self, name: str) -> Claim | None:
+        text = read_text(self._spark, self._path(name, _CLAIM))
         if text is None:  # just withdrawn, or not written yet
             return None
         try:
             content = json.loads(text)
         except ValueError:  # being written at this moment: later than ours
             return None
-        return Claim(content["claimed_at"], run_id, frozenset(content["batches"]))
+        return Claim(content["claimed_at"], _run_of(name), frozenset(content["batches"]))
 
     def _keep_beating(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT_SECONDS):
@@ -110,15 +117,18 @@ class Claims:
                 log.warning("The claim could not be renewed: %s", one_line(error))
 
     def _beat(self) -> None:
-        write_text(self._spark, self._path(self._run_id, _BEAT), "")
+        write_text(self._spark, self._path(self._name, _BEAT), "")
 
     def _withdraw(self) -> None:
         for suffix in (_CLAIM, _BEAT):
             try:
-                delete_file(self._spark, self._path(self._run_id, suffix))
+                delete_file(self._spark, self._path(self._name, suffix))
             except JAVA_ERRORS as error:  # it expires by itself
                 log.warning("The claim could not be withdrawn: %s", one_line(error))
 
-    def _path(self, run_id: str, suffix: str) -> str:
-        """A run id may hold a colon, and no name on HDFS may."""
-        return f"{self._folder}/{quote(run_id, safe='')}{suffix}"
+    def _path(self, name: str, suffix: str) -> str:
+        return f"{self._folder}/{name}{suffix}"
+
+
+def _run_of(name: str) -> str:
+    return unquote(name.rpartition("~")[0])

@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
@@ -19,7 +20,7 @@ from typing import NamedTuple, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType, TimestampType
 
@@ -75,13 +76,25 @@ def commit_chunk(lake: Lake, files: pa.Table, outcomes: pa.Table, *, stamp: Stam
     rows = complete_rows(files, outcomes, stamp)
     if rows.num_rows == 0:
         return CommitResult(0, 0, 0)
-    with reported_as(LakeError, f"Can't write {lake.captions_uri}"):
+    with reported_as(LakeError, f"Can't write {lake.captions_uri}"), _own_pool(lake.spark):
         if rows[_REPLACES_AT].null_count == rows.num_rows:
             version = _append(lake, rows, as_of=pc.min(files["as_of_version"]).as_py())
             if version is not None:
                 lake.seen_commits.record_own(version, rows["path"])
                 return CommitResult(rows.num_rows, 0, 0)
         return retried(lambda: _merge(lake, rows))
+
+
+@contextmanager
+def _own_pool(spark: SparkSession) -> Iterator[None]:
+    """Let a commit's few tasks not wait behind the next chunks' inference (scheduler mode FAIR)."""
+    context, name = spark.sparkContext, "spark.scheduler.pool"
+    before = context.getLocalProperty(name)
+    context.setLocalProperty(name, "commits")
+    try:
+        yield
+    finally:
+        context.setLocalProperty(name, before)  # type: ignore[arg-type]  # None takes it away
 
 
 def complete_rows(files: pa.Table, outcomes: pa.Table, stamp: Stamp) -> pa.Table:

@@ -20,7 +20,7 @@ class Phase:
     kind: PhaseKind
     epochs: int
     learning_rate: float
-    batch_images: int = 32
+    batch_images: int = 20
     label_smoothing: float = 0.1
     warmup_steps: int = 200
     patience: int = 4
@@ -49,9 +49,9 @@ class Phase:
 def default_phases() -> tuple[Phase, ...]:
     """The phases that trained the default model."""
     return (
-        Phase("frozen", epochs=12, learning_rate=8e-4),
-        Phase("finetune", epochs=6, learning_rate=1e-4),
-        Phase("self_critical", epochs=6, learning_rate=4e-5, warmup_steps=50),
+        Phase("frozen", epochs=8, learning_rate=1e-3),
+        Phase("finetune", epochs=5, learning_rate=4e-4, warmup_steps=100),
+        Phase("self_critical", epochs=12, learning_rate=1.5e-4, warmup_steps=50),
     )
 
 

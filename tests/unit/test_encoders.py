@@ -30,6 +30,7 @@ TOKENIZER = Tokenizer(WORDS)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", NAMES)
 def test_each_encoder_trains_a_few_steps_saves_loads_and_captions(
     name: str, tmp_path: Path

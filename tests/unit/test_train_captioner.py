@@ -1,0 +1,100 @@
+"""From shards to a registered package, by the job's own functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conf.errors import UsageError
+from conf.training import TrainSettings
+from jobs.stopping import Stop, Terminated
+from jobs.train_captioner import refuse_remote, train
+from jobs.training_log import samples_page
+from jobs.training_shards import SKIPPED, TrainingData
+from models.package import open_package
+from models.registry import list_versions
+from models.training.shards import Example, Shards, write_shards
+from tests.training_data import COLOURS, SENTENCES
+
+SIDE = 32
+
+
+def shards_of(folder: Path, *, images: int) -> Shards:
+    colours = list(COLOURS.items())
+    examples = (
+        Example(
+            f"{number}.jpg",
+            np.full((SIDE, SIDE, 3), colours[number % 3][1], np.uint8),
+            [text.format(colours[number % 3][0]) for text in SENTENCES],
+        )
+        for number in range(images)
+    )
+    return write_shards(examples, folder, image_size=SIDE)
+
+
+def settings_of(folder: Path, *, output: str, **changes: object) -> TrainSettings:
+    (folder / f"{output}-work").mkdir(exist_ok=True)
+    (folder / f"{output}-work" / SKIPPED).write_text("name\treason\tdetail\n", encoding="utf-8")
+    fields: dict[str, object] = {
+        "output": str(folder / output),
+        "tracking_uri": f"sqlite:///{folder}/mlflow.db",
+        "encoder_weights": "none",
+        "image_size": SIDE,
+        "width": 16,
+        "heads": 2,
+        "ffn": 32,
+        "depth": 1,
+        "grid_depth": 0,
+        "batch_images": 6,
+        "views": 1,
+        "beam_width": 2,
+        "frozen_epochs": 1,
+        "finetune_epochs": 0,
+        "self_critical_epochs": 0,
+    }
+    return TrainSettings(**{**fields, **changes})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_version_becomes_champion_only_if_it_beats_the_champion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train_shards, dev = shards_of(tmp_path / "t", images=12), shards_of(tmp_path / "d", images=3)
+    data = TrainingData(train_shards, dev, {})
+    first = settings_of(tmp_path, output="first")
+    train(first, data, None, Stop())
+    initial = open_package(tmp_path / "first")
+    second = settings_of(tmp_path, output="second", frozen_rate=1e-9)
+    train(second, data, initial, Stop())
+    versions = list_versions(tracking_uri=first.tracking_uri)
+    assert [(one.number, one.is_champion) for one in versions] == [(2, False), (1, True)]
+    assert {one.dev_set for one in versions} == {dev.fingerprint}
+
+
+def test_a_training_asked_to_stop_writes_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = TrainingData(
+        shards_of(tmp_path / "t", images=6), shards_of(tmp_path / "d", images=3), {}
+    )
+    stop = Stop()
+    stop.ask()
+    with pytest.raises(Terminated):
+        train(settings_of(tmp_path, output="out"), data, None, stop)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_output_must_be_a_local_folder() -> None:
+    with pytest.raises(UsageError, match="--output hdfs://host/model isn't a local folder"):
+        refuse_remote(TrainSettings(output="hdfs://host/model"))
+
+
+def test_the_samples_page_shows_captions_as_text(tmp_path: Path) -> None:
+    page = samples_page(shards_of(tmp_path, images=2), ["<b>a dog</b>", "a cat"])
+    assert "&lt;b&gt;a dog&lt;/b&gt;" in page
+    assert page.count("<img") == 2

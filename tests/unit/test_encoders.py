@@ -36,7 +36,14 @@ def test_each_encoder_trains_a_few_steps_saves_loads_and_captions(
     name: str, tmp_path: Path
 ) -> None:
     config = CaptionerConfig(
-        name, SIDE, TOKENIZER.vocabulary_size, max_length=8, width=16, heads=2, ffn=32
+        name,
+        SIDE,
+        TOKENIZER.vocabulary_size,
+        max_length=8,
+        width=16,
+        heads=2,
+        ffn=32,
+        dropout=0.0,
     )
     model = Captioner(config)
     freeze_encoder(model, tuned_share=0.3)

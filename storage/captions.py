@@ -142,11 +142,11 @@ def known_image_prefixes(lake: Lake, *, pipeline_version: str) -> npt.NDArray[np
     A file whose prefix is not among them was never captioned at this pipeline version; for one
     whose prefix is, ask `captions_of`.
     """
-    prefix = F.conv(F.substring("image_id", 1, 16), 16, -10).cast("long")
+    prefix = F.unhex(F.substring("image_id", 1, 16)).alias("prefix")
     with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
-        found = _captioned(lake, pipeline_version).select(prefix.alias("prefix")).toArrow()
-    # Signed on the way, since neither Spark nor Arrow's Spark side has unsigned integers.
-    return np.unique(found.column("prefix").to_numpy().view(np.uint64))
+        found = _captioned(lake, pipeline_version).select(prefix).toArrow()
+    octets = pc.cast(found.column("prefix").combine_chunks(), pa.binary(8))
+    return np.unique(np.frombuffer(octets.buffers()[1], ">u8", len(octets)).astype(np.uint64))
 
 
 def captions_of(lake: Lake, image_ids: Collection[str], *, pipeline_version: str) -> pa.Table:

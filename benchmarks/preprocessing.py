@@ -37,7 +37,9 @@ def _decode(file: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def bare(data: bytes, *, size: int, flags: int) -> None:
     """What a careless loop would do."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    cv2.cvtColor(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
+    if image is not None:
+        square = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        cv2.cvtColor(square, cv2.COLOR_BGR2RGB)
 
 
 def guarded(data: bytes, *, size: int) -> None:

@@ -63,6 +63,19 @@ def read_text(spark: SparkSession, path: str) -> str | None:
         stream.close()
 
 
+def failure_to_read(spark: SparkSession, path: str) -> BaseException | None:
+    """Open a file, read its first byte, and return the error if that fails."""
+    try:
+        stream = file_system(spark, path).open(hadoop_path(spark, path))
+        try:
+            stream.read()
+        finally:
+            stream.close()
+    except JAVA_ERRORS as error:
+        return error
+    return None
+
+
 def delete_file(spark: SparkSession, path: str) -> None:
     """Delete a file; one that is gone already counts as deleted."""
     file_system(spark, path).delete(hadoop_path(spark, path), False)

@@ -15,9 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.classic.column import Column as ClassicColumn
 
 from storage.hadoop import (
-    JAVA_ERRORS,
-    file_system,
-    hadoop_path,
+    failure_to_read,
     is_java_error,
     jvm,
     one_line,
@@ -127,13 +125,8 @@ def probe_unread(spark: SparkSession, paths: Sequence[str]) -> dict[str, tuple[s
 
 def _open_failure(spark: SparkSession, path: str) -> str:
     """Read the first byte once more and return what the filesystem says."""
-    try:
-        stream = file_system(spark, path).open(hadoop_path(spark, path))
-        try:
-            stream.read()
-        finally:
-            stream.close()
-    except JAVA_ERRORS as error:
-        denied = is_java_error(error, "AccessControlException")
-        return f"permission denied: {one_line(error)}" if denied else one_line(error)
-    return "could not be read, but can be now"
+    error = failure_to_read(spark, path)
+    if error is None:
+        return "could not be read, but can be now"
+    denied = is_java_error(error, "AccessControlException")
+    return f"permission denied: {one_line(error)}" if denied else one_line(error)

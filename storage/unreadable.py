@@ -16,6 +16,7 @@ from conf.errors import EnvironmentFault
 from storage.hadoop import (
     JAVA_ERRORS,
     causes,
+    failure_to_read,
     file_system,
     hadoop_path,
     is_java_error,
@@ -71,12 +72,5 @@ def _is_denied(spark: SparkSession, path: str) -> bool:
 
 
 def _fails_to_open(spark: SparkSession, path: str) -> bool:
-    try:
-        stream = file_system(spark, path).open(hadoop_path(spark, path))
-        try:
-            stream.read()
-        finally:
-            stream.close()
-    except JAVA_ERRORS as error:
-        return not is_java_error(error, "FileNotFoundException")
-    return False
+    error = failure_to_read(spark, path)
+    return error is not None and not is_java_error(error, "FileNotFoundException")

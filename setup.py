@@ -17,7 +17,6 @@ RUNTIME = [
     "keras==3.15.1",
     "mlflow==3.17.2",
     "pydantic==2.14.3",
-    "pebble==5.2.3",
     "rich==15.0.0",
     "deltalake==1.6.6",  # analysts read the tables without Spark
     "duckdb==2.0.0",

@@ -15,7 +15,7 @@ from conf.errors import (
     UsageError,
 )
 from conf.resolve import Resolved
-from conf.settings import CaptionSettings
+from conf.settings import DEFAULT_MODEL, CaptionSettings
 from jobs.captioning import CaptionRun, Tally
 from jobs.claiming import settle
 from jobs.cli import required, run_command
@@ -68,6 +68,8 @@ def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
     with session(JOB, resolved.environment) as spark:
         scene = set_scene(spark, stop, settings, env_local=resolved.environment.is_local)
         caption(scene, settings, package, show_captions=demonstration)
+    if settings.model == DEFAULT_MODEL:
+        print(f"The default model is for research use only: {DEFAULT_MODEL}/MODEL_CARD.md")
 
 
 def set_scene(

@@ -46,6 +46,7 @@ def test_the_demonstration_captions_sample_photographs_and_then_has_nothing_to_d
     assert all(row["status"] == "captioned" and "<unk>" not in row["caption"] for row in rows)
     assert all(Path(row["path"]).name in output for row in rows)
     assert "images/s" in output
+    assert "research use only" in output
     code, output, errors = submit("caption_images", folder=tmp_path).wait()
     assert code == 0, errors
     assert "Nothing is pending" in output

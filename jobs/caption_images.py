@@ -17,7 +17,7 @@ from conf.errors import (
 from conf.resolve import Resolved
 from conf.settings import DEFAULT_MODEL, CaptionSettings
 from jobs.captioning import CaptionRun, Tally
-from jobs.claiming import settle
+from jobs.claiming import Settled, settle
 from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
 from jobs.inference import ImageMemory, inference_of
@@ -124,9 +124,7 @@ def caption(
         with recorded(scene, settings, stamp) as record:
             tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):
-                counts = reconcile(
-                    scene.lake, scene.listing, stamp=stamp, claimed_elsewhere=settled.elsewhere
-                )
+                counts = account(scene, stamp, settled)
             record.finish(counts, tally)
             if show_captions:
                 print_captions(scene.lake, record.row, scene.listing)
@@ -197,6 +195,16 @@ def caption_pending(
         run = CaptionRun(scene.lake, inference, stamp, tally, scene.stop)
         run.caption(pending, chunk_files=settings.chunk_files, chunk_bytes=settings.chunk_bytes)
     return tally
+
+
+def account(scene: Scene, stamp: Stamp, settled: Settled) -> Reconciliation:
+    """Return how the committed table accounts for every listed file.
+
+    Where nothing was pending, looking for pending files was that very join.
+    """
+    if settled.pending.num_rows == 0 and not settled.elsewhere:
+        return Reconciliation.all_done(scene.listing.num_rows)
+    return reconcile(scene.lake, scene.listing, stamp=stamp, claimed_elsewhere=settled.elsewhere)
 
 
 def judge(counts: Reconciliation, *, listed: int, settings: CaptionSettings) -> None:

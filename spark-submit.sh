@@ -107,6 +107,7 @@ submit() {
   trap 'rm -rf "$scratch"' EXIT
   "$PYSPARK_DRIVER_PYTHON" -m conf.environments "$(environment)" >"$scratch/spark.properties" || exit
   export CAPTIONLAKE_DRIVER_PID_FILE=$scratch/driver.pid
+  export CAPTIONLAKE_STREAMS=/proc/$$/fd # the JVM would mix the driver's two streams into one pipe
   jars=$(printf '%s,' "$root"/jars/*.jar)$extra_jars
   options=(--properties-file "$scratch/spark.properties" --jars "${jars%,}")
   ship_to_executors

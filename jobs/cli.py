@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from jobs.stopping import Stop, Terminated, run_stoppable
 
 TERMINATED_EXIT_CODE = 143
 PID_FILE_VARIABLE = "CAPTIONLAKE_DRIVER_PID_FILE"
+STREAMS_VARIABLE = "CAPTIONLAKE_STREAMS"
 # In abfs:// and wasb:// the part before the @ is the container, not a user.
 _USER_INFO = re.compile(r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://[^/@\s]+@")
 _TOKEN = re.compile(r"(?i)((?:token|secret|password|sig|signature|key)=)[^&\s]+")
@@ -34,6 +36,7 @@ def run_command(
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run one job and return the exit code of `conf.errors` (0, or 143 when terminated)."""
+    _reconnect_streams()
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -70,6 +73,21 @@ def required(settings: Settings, *names: str) -> None:
     missing = ["--" + name.replace("_", "-") for name in names if getattr(settings, name) is None]
     if missing:
         raise UsageError(f"{' and '.join(missing)} must be given.", remedy="See --help.")
+
+
+def _reconnect_streams() -> None:
+    """Write to spark-submit.sh's own standard output and error.
+
+    Under spark-submit both come out of the JVM as one pipe: errors would stand in the output, and
+    a person at a terminal would see no progress bar.
+    """
+    folder = os.environ.get(STREAMS_VARIABLE)
+    for stream in (sys.stdout, sys.stderr) if folder else ():
+        stream.flush()
+        with suppress(OSError):  # a socket can't be opened by name; the JVM's pipe will do
+            theirs = os.open(f"{folder}/{stream.fileno()}", os.O_WRONLY | os.O_APPEND)
+            os.dup2(theirs, stream.fileno())
+            os.close(theirs)
 
 
 def _announce_driver() -> None:

@@ -22,16 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """One local session with Delta for the whole test run, as the local environment has it."""
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
     local = load_environment("local")
     properties = {
         "spark.master": "local[2,4]",
         "spark.jars": ",".join(str(jar) for jar in sorted((ROOT / "jars").glob("*.jar"))),
     }
-    session = build_session("tests", replace(local, spark={**local.spark, **properties}))
+    with pytest.MonkeyPatch.context() as patch:  # processes that tests start don't inherit these
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        session = build_session("tests", replace(local, spark={**local.spark, **properties}))
     yield session
     session.stop()
 

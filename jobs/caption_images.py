@@ -110,7 +110,6 @@ def caption(
     refuse_too_much(pending, settings)
     claims = Claims(scene.lake, settings.run_id)
     with claims.hold(pending.column("batch").unique().to_pylist()) as claim:
-        mark_interrupted(scene.lake, alive=claims.live_runs())
         settled = settle(
             claims,
             claim,
@@ -121,6 +120,7 @@ def caption(
         )
         if settled.has_waited and has_succeeded(scene, settings.run_id):  # it was started twice
             return
+        mark_interrupted(scene.lake, alive=claims.live_runs())  # one may have died as we waited
         with recorded(scene, settings, stamp) as record:
             tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):

@@ -104,11 +104,11 @@ class CaptionRun:
         A worker knows earlier images by 64 bits of their hash, and a row may have been withdrawn
         since: such images are inferred now, and `rows` holds the result.
         """
-        path_of = {row["image_id"]: path for path, row in rows.items() if _has_twin(row)}
-        if not path_of:
+        wanted = {row["image_id"] for row in rows.values() if _has_twin(row)}
+        if not wanted:
             return {}
         version = self.stamp.pipeline_version
-        known = captions_of(self.lake, path_of, pipeline_version=version)
+        known = captions_of(self.lake, wanted, pipeline_version=version)
         twins = {row["image_id"]: row for row in known.to_pylist()}
         orphans = [p for p, row in rows.items() if _has_twin(row) and row["image_id"] not in twins]
         if orphans:

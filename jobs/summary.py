@@ -6,13 +6,13 @@ import json
 from dataclasses import asdict
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from jobs.captioning import Tally
+from jobs.chunks import total_bytes
 from storage.lake import Lake
 from storage.runs import RunRecord
 
@@ -21,7 +21,7 @@ BYTES_PER_MEGABYTE = 1e6
 
 def print_dry_run(listing: pa.Table, pending: pa.Table) -> None:
     """Tell what a run would do."""
-    megabytes = (pc.sum(pending.column("file_size_bytes")).as_py() or 0) / BYTES_PER_MEGABYTE
+    megabytes = total_bytes(pending) / BYTES_PER_MEGABYTE
     print(
         f"{listing.num_rows} files found, {listing.num_rows - pending.num_rows} already done, "
         f"{pending.num_rows} pending ({megabytes:.1f} MB); nothing was captioned (--dry-run)."

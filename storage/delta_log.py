@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from storage.hadoop import is_java_error, jvm, read_text
 
@@ -35,8 +36,18 @@ def is_conflict(error: BaseException) -> bool:
 
 def table_version(spark: SparkSession, uri: str) -> int:
     """Return the present version of a Delta table."""
-    none = jvm(spark).scala.Option.empty()
-    return int(_delta_log(spark, uri).update(False, none, none).version())
+    return int(_snapshot(spark, uri).version())
+
+
+def table_metadata(spark: SparkSession, uri: str) -> tuple[dict[str, str], StructType]:
+    """Return a Delta table's properties and columns.
+
+    `DeltaTable.detail` counts the table's files for it, which takes a new session seconds.
+    """
+    metadata = _snapshot(spark, uri).metadata()
+    as_java = jvm(spark).scala.jdk.javaapi.CollectionConverters.asJava
+    properties = {str(key): str(value) for key, value in as_java(metadata.configuration()).items()}
+    return properties, StructType.fromJson(json.loads(metadata.schemaString()))
 
 
 def stage_rows(rows: DataFrame, uri: str) -> Any:
@@ -82,6 +93,11 @@ def batches_added(spark: SparkSession, uri: str, version: int) -> frozenset[str]
         return None
     added = [action["add"] for action in actions if "add" in action]
     return frozenset(add["partitionValues"].get("batch") for add in added if add["dataChange"])
+
+
+def _snapshot(spark: SparkSession, uri: str) -> Any:
+    none = jvm(spark).scala.Option.empty()
+    return _delta_log(spark, uri).update(False, none, none)
 
 
 def _delta_log(spark: SparkSession, uri: str) -> Any:

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from conf.errors import LakeError
+from storage.delta_log import table_metadata
 from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, path_exists, reported_as
 from storage.schemas import (
     BATCH_DEPTH_PROPERTY,
@@ -100,16 +101,10 @@ def _open_table(
     if not DeltaTable.isDeltaTable(spark, uri):
         _refuse_strangers(spark, uri)
         _create_table(spark, uri, schema, partition, batch_depth)
-    properties = table_properties(spark, uri)
+    properties, columns = table_metadata(spark, uri)
     _check_version(uri, properties)
-    _check_columns(uri, spark.read.format("delta").load(uri).schema, schema)
+    _check_columns(uri, columns, schema)
     return properties
-
-
-def table_properties(spark: SparkSession, uri: str) -> dict[str, str]:
-    """Return a Delta table's properties."""
-    row = DeltaTable.forPath(spark, uri).detail().select("properties").first()
-    return dict(row["properties"]) if row is not None else {}
 
 
 def _create_table(

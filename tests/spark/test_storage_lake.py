@@ -10,7 +10,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from conf.errors import LakeError
-from storage.lake import Lake, open_lake, table_properties
+from storage.delta_log import table_metadata
+from storage.lake import Lake, open_lake
 from storage.schemas import CAPTIONS, RUNS
 
 
@@ -37,7 +38,7 @@ def test_a_new_lake_has_both_tables_with_their_columns_described(lake: Lake) -> 
         assert table.metadata().partition_columns == [partition]
         found = lake.spark.read.format("delta").load(uri).schema
         assert all(field.metadata["comment"] for field in found)
-        assert table_properties(lake.spark, uri)["delta.isolationLevel"] == "Serializable"
+        assert table_metadata(lake.spark, uri)[0]["delta.isolationLevel"] == "Serializable"
 
 
 def test_an_existing_lake_keeps_its_batch_depth(lake: Lake) -> None:

@@ -43,7 +43,11 @@ class PairSettings(Settings):
         0.1, description="refuse to train when more than this share of the data is unusable"
     )
     max_file_bytes: Positive = Field(256 * MEBIBYTE, description="larger files are skipped")
-    partition_files: Positive = Field(250, description="files per Spark task")
+    partition_files: Positive = Field(
+        50,
+        description="files per Spark task; their pixels pass through the driver's JVM together, "
+        "several copies of them, so this bounds its memory",
+    )
 
 
 class NetworkSettings(Settings):

@@ -183,7 +183,9 @@ def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) 
         return spread.withColumn("read", read).select(*known.columns, "read.*")
     contents = BinaryReader(spark, paths).frame(paths, partitions=partitions)
     unread = F.col("content").isNull()
-    joined = known.join(contents.select("path", "content"), on="path", how="left")
+    # Partitions of a stated size: Spark's own few would each hold gigabytes.
+    spread = contents.select("path", "content").repartition(partitions, "path")
+    joined = known.repartition(partitions, "path").join(spread, on="path", how="left")
     reason = F.when(unread, "unreadable").alias("reason")
     return joined.select(*known.columns, "content", reason, F.lit("").alias("detail"))
 

@@ -24,6 +24,7 @@ from models.training.shards import Example, Shards, write_shards
 SKIPPED = "skipped.tsv"
 READY = "shards.json"
 SHOWN = 5
+PARTITIONS_AT_A_TIME = 4
 log = logging.getLogger("captionlake")
 
 
@@ -102,7 +103,7 @@ def _write_split(good: DataFrame, split: str, work: Path, *, image_size: int) ->
     directory = work / split
     shutil.rmtree(directory, ignore_errors=True)
     rows = good.where(F.col("split") == split).drop("split", "reason", "detail")
-    examples = _examples(rows.toLocalIterator(prefetchPartitions=True), image_size)
+    examples = _examples(stream_rows(rows), image_size)
     shards = write_shards(examples, directory, image_size=image_size)
     if not len(shards):
         raise InputError(
@@ -110,6 +111,19 @@ def _write_split(good: DataFrame, split: str, work: Path, *, image_size: int) ->
             remedy="Check --train-split, --dev-split and --dev-share.",
         )
     return shards
+
+
+def stream_rows(frame: DataFrame) -> Iterator[Row]:
+    """Bring rows to the driver, a few partitions in memory at a time.
+
+    `DataFrame.toLocalIterator` of Spark 4.2 keeps all that it has delivered in the JVM's heap.
+    """
+    rows = frame.rdd
+    context = frame.sparkSession.sparkContext
+    partitions = range(rows.getNumPartitions())
+    for first in partitions[::PARTITIONS_AT_A_TIME]:
+        some = partitions[first : first + PARTITIONS_AT_A_TIME]
+        yield from context.runJob(rows, list, list(some))
 
 
 def _examples(rows: Iterator[Row], image_size: int) -> Iterator[Example]:

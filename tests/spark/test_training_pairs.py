@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from conf.errors import InputError, UsageError
 from conf.training import PairSettings
-from jobs.training_shards import SKIPPED, TrainingData, make_shards, open_shards
+from jobs.training_shards import SKIPPED, TrainingData, make_shards, open_shards, stream_rows
+from storage.hadoop import jvm
 
 SIDE = 16
 
@@ -135,3 +137,21 @@ def test_finished_shards_are_found_again(spark: SparkSession, folder: Path) -> N
 def test_images_without_captions_option_is_wrong_use(spark: SparkSession, folder: Path) -> None:
     with pytest.raises(UsageError, match="--images and --captions"):
         shards_of(spark, folder, settings_of(folder, captions=None))
+
+
+def test_what_was_streamed_is_not_kept_in_the_driver(spark: SparkSession) -> None:
+    mebibyte = 2**20
+    big = F.repeat(F.lit("x"), mebibyte).alias("big")
+    streamed = stream_rows(spark.range(0, 120, 1, numPartitions=40).select("id", big))
+    assert next(streamed).id == 0
+    before = used_heap(spark)
+    assert [row.id for row in streamed] == list(range(1, 120))
+    assert used_heap(spark) - before < 40 * mebibyte
+
+
+def used_heap(spark: SparkSession) -> int:
+    """Bytes that the JVM can't free."""
+    system = jvm(spark).java.lang.System
+    system.gc()
+    runtime = jvm(spark).java.lang.Runtime.getRuntime()
+    return int(runtime.totalMemory() - runtime.freeMemory())

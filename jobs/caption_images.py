@@ -43,6 +43,7 @@ from storage.lake import open_lake
 from storage.listing import list_files
 from storage.paths import default_batch_depth, qualify
 from storage.runs import find_run, mark_interrupted
+from udfs.budget import SumOfSeconds
 
 DESCRIPTION = """\
 Caption every pending image of a directory or glob into Delta tables.
@@ -99,8 +100,9 @@ def caption(
     scene: Scene, settings: CaptionSettings, package: ModelPackage, *, show_captions: bool
 ) -> None:
     """Caption what is pending, account for every listed file, and tell the result."""
-    if has_succeeded(scene, settings.run_id):
-        return
+    with scene.stage("bookkeeping"):
+        if has_succeeded(scene, settings.run_id):
+            return
     stamp = stamp_of(settings, package)
     with scene.stage("pending"):
         pending = pending_files(scene, settings, stamp)
@@ -120,7 +122,8 @@ def caption(
         )
         if settled.has_waited and has_succeeded(scene, settings.run_id):  # it was started twice
             return
-        mark_interrupted(scene.lake, alive=claims.live_runs())  # one may have died as we waited
+        with scene.stage("bookkeeping"):  # a run may have died as we waited
+            mark_interrupted(scene.lake, alive=claims.live_runs())
         with recorded(scene, settings, stamp) as record:
             tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):
@@ -183,6 +186,7 @@ def caption_pending(
     tally = Tally()
     if pending.num_rows == 0:
         return tally
+    budget = scene.spark.sparkContext.accumulator({}, SumOfSeconds())
     with shipped_package(scene.spark, package) as archive, scene.stage("captioning"):
         keys = known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
         inference = inference_of(
@@ -191,9 +195,11 @@ def caption_pending(
             pending.column("path").to_pylist(),
             archive=archive,
             memory=ImageMemory(scene.spark.sparkContext.broadcast(keys) if len(keys) else None),
+            account=budget.add,
         )
         run = CaptionRun(scene.lake, inference, stamp, tally, scene.stop)
         run.caption(pending, chunk_files=settings.chunk_files, chunk_bytes=settings.chunk_bytes)
+    tally.stage_seconds |= budget.value
     return tally
 
 

@@ -24,7 +24,6 @@ from udfs.outcome import ALREADY_CAPTIONED, CAPTIONED
 
 FIRST_CHUNK_SHARE = 8
 OUTAGE_SHARE = 0.5
-WORKER_STAGES = ("read", "decode", "encode", "generate", "wait")
 
 
 @dataclass
@@ -40,10 +39,8 @@ class Tally:
         self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
 
     def add_outcomes(self, returned: pa.Table) -> None:
-        """Count a chunk's inferences and worker seconds."""
+        """Count a chunk's inferences."""
         self.inferred += pc.sum(returned.column("inferred")).as_py() or 0
-        for stage in WORKER_STAGES:
-            self.add_seconds(stage, pc.sum(returned.column(f"{stage}_seconds")).as_py() or 0.0)
 
 
 @dataclass(frozen=True)

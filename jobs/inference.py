@@ -22,6 +22,7 @@ from storage.hadoop import JAVA_ERRORS
 from storage.paths import is_local
 from storage.reading import BinaryReader
 from storage.unreadable import unreadable_among
+from udfs.budget import Account, ignore
 from udfs.caption import CaptionPlan, CaptionWorker, ShippedModel
 from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA
 from udfs.preparation import image_key
@@ -78,6 +79,7 @@ class Inference:
         memory: images that need no inference.
         unit_files: files per Spark task.
         max_file_bytes: larger files aren't read.
+        account: is told where each task's time went.
     """
 
     spark: SparkSession
@@ -86,6 +88,7 @@ class Inference:
     memory: ImageMemory
     unit_files: int
     max_file_bytes: int
+    account: Account = ignore
 
     def outcomes(self, chunk: Chunk) -> pa.Table:
         """Return one row of `OUTCOME_SCHEMA` per file that could be read, in any order.
@@ -105,7 +108,7 @@ class Inference:
 
     def _run(self, chunk: Chunk) -> pa.Table:
         frame, source = self._frame(chunk)
-        worker = CaptionWorker(source, self.plan, self.memory.snapshot())
+        worker = CaptionWorker(source, self.plan, self.memory.snapshot(), self.account)
         return frame.mapInArrow(worker, OUTCOME_DDL).toArrow().cast(OUTCOME_SCHEMA)
 
     def without_known_images(self) -> Inference:
@@ -129,6 +132,7 @@ def inference_of(
     *,
     archive: str,
     memory: ImageMemory,
+    account: Account = ignore,
 ) -> Inference:
     """Return the inference over these files, with the model that was shipped as `archive`."""
     model = ShippedModel(
@@ -156,6 +160,7 @@ def inference_of(
         memory=memory,
         unit_files=settings.partition_files,
         max_file_bytes=settings.max_file_bytes,
+        account=account,
     )
 
 

@@ -49,10 +49,11 @@ class Scene:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure a stage of the driver."""
+        """Measure a stage of the driver; one that comes again adds up."""
         started = time.monotonic()
         yield
-        self.stage_seconds[name] = time.monotonic() - started
+        passed = time.monotonic() - started
+        self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + passed
 
 
 class Recording:
@@ -84,7 +85,8 @@ class Recording:
 def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[Recording]:
     """Write the run's row at its begin and at its end, whatever the end is."""
     recording = Recording(scene, _first_row(scene, settings, stamp))
-    write_run(scene.lake, recording.row)
+    with scene.stage("bookkeeping"):
+        write_run(scene.lake, recording.row)
     try:
         yield recording
     except BaseException:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jobs.bottleneck import describe_stages
 from jobs.captioning import Tally
 from jobs.chunks import total_bytes
 from storage.lake import Lake
@@ -52,7 +53,7 @@ def print_summary(lake: Lake, run: RunRecord, tally: Tally) -> None:
         print(f"Nothing is pending: all {run.found} files are done; no image was opened.")
     else:
         print(_counts(run, tally))
-        print(_stages(run))
+        print(describe_stages(run.stage_seconds, slots=lake.spark.sparkContext.defaultParallelism))
     print(f"Tables: {lake.captions_uri} and {lake.runs_uri}")
     print(f'Read:   DeltaTable("{_plain(lake.captions_uri)}").to_pandas() with deltalake, or')
     print(f'        spark.read.format("delta").load("{lake.captions_uri}"); see docs/tables.md')
@@ -67,11 +68,6 @@ def _counts(run: RunRecord, tally: Tally) -> str:
         f"{tally.inferred} inferences, {run.images_per_second or 0:.1f} images/s from the ready "
         "session to the reconciled table."
     )
-
-
-def _stages(run: RunRecord) -> str:
-    seconds = sorted(run.stage_seconds.items(), key=lambda stage: -stage[1])
-    return "Seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds)
 
 
 def _plain(uri: str) -> str:

@@ -7,9 +7,8 @@ partitions and jobs. Equal bytes within a task are inferred once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
@@ -25,8 +24,9 @@ from conf.errors import EnvironmentFault
 from models.images import DecodeLimits
 from models.package import open_package
 from models.runtime import Caption, Precision, Runtime, load_runtime
+from udfs.budget import Account, TaskBudget, ignore
 from udfs.outcome import CAPTIONED, OUTCOME_SCHEMA, Outcome
-from udfs.preparation import Preparation, Prepared, map_ahead, timed
+from udfs.preparation import Preparation, Prepared, map_ahead
 from udfs.sources import Source
 
 ROWS_PER_BATCH = 256
@@ -126,24 +126,38 @@ class CaptionWorker:
         source: where the partition's files come from.
         plan: how they are captioned.
         known_images: returns sorted arrays of image keys that need no inference, `uint64 [K]`.
+        account: is told where each finished task's time went.
     """
 
     source: Source
     plan: CaptionPlan
     known_images: Callable[[], list[npt.NDArray[np.uint64]]] = list
+    account: Account = ignore
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the outcomes of the partition's files, as `OUTCOME_SCHEMA`."""
-        runtime = load_once(self.plan.model)
-        prepare = Preparation(
-            limits=self.plan.limits,
-            image_size=runtime.image_size,
-            known_images=self.known_images(),
-        )
-        prepared = map_ahead(prepare, self.source(batches), threads=self.plan.decode_threads)
-        outcomes = infer(timed(prepared), runtime, batch_images=self.plan.batch_images)
+        threads = self.plan.decode_threads
+        budget = TaskBudget(decodes_ahead=threads > 0)
+        with budget.measure("load"):
+            runtime = load_once(self.plan.model)
+            prepare = Preparation(
+                limits=self.plan.limits,
+                image_size=runtime.image_size,
+                known_images=self.known_images(),
+            )
+        prepared = map_ahead(prepare, self.source(batches), threads=threads, budget=budget)
+        outcomes = infer(prepared, runtime, batch_images=self.plan.batch_images, budget=budget)
         for group in in_groups(outcomes, ROWS_PER_BATCH):
-            yield pa.RecordBatch.from_pylist([asdict(row) for row in group], OUTCOME_SCHEMA)
+            with budget.measure("write"):
+                yield as_batch(group)
+        self.account(budget.finish())
+
+
+def as_batch(outcomes: list[Outcome]) -> pa.RecordBatch:
+    """Return outcomes as rows of `OUTCOME_SCHEMA`."""
+    names = OUTCOME_SCHEMA.names
+    columns = {name: [getattr(row, name) for row in outcomes] for name in names}
+    return pa.RecordBatch.from_pydict(columns, OUTCOME_SCHEMA)
 
 
 @lru_cache(maxsize=1)
@@ -153,13 +167,14 @@ def load_once(factory: RuntimeFactory) -> Captioner:
 
 
 def infer(
-    prepared: Iterable[Prepared], runtime: Captioner, *, batch_images: int
+    prepared: Iterable[Prepared], runtime: Captioner, *, batch_images: int, budget: TaskBudget
 ) -> Iterator[Outcome]:
     """Yield one outcome per prepared file; twins come last, with their first's result."""
     waiting: list[Prepared] = []
     results: dict[str, Outcome] = {}
     twins: list[Outcome] = []
     for item in prepared:
+        budget.add_preparation(read=item.read_seconds, decode=item.decode_seconds)
         if item.twin:
             twins.append(item.outcome)
         elif item.pixels is None:
@@ -167,22 +182,25 @@ def infer(
         else:
             waiting.append(item)
             if len(waiting) == batch_images:
-                yield from (_remember(results, row) for row in caption_group(waiting, runtime))
+                yield from (
+                    _remember(results, row) for row in caption_group(waiting, runtime, budget)
+                )
                 waiting = []
     if waiting:
-        yield from (_remember(results, row) for row in caption_group(waiting, runtime))
+        yield from (_remember(results, row) for row in caption_group(waiting, runtime, budget))
     for twin in twins:
         yield results[str(twin.image_id)].for_twin(twin)
 
 
-def caption_group(group: list[Prepared], runtime: Captioner) -> Iterator[Outcome]:
+def caption_group(
+    group: list[Prepared], runtime: Captioner, budget: TaskBudget
+) -> Iterator[Outcome]:
     """Caption the pixels of a group in one call; the n-th caption belongs to the n-th image."""
-    pixels = np.stack([item.pixels for item in group if item.pixels is not None])
-    started = time.perf_counter()
-    features = runtime.encode(pixels)
-    encoded = time.perf_counter()
-    captions = runtime.generate(features)
-    generated = time.perf_counter()
+    with budget.measure("encode"):
+        pixels = np.stack([item.pixels for item in group if item.pixels is not None])
+        features = runtime.encode(pixels)
+    with budget.measure("generate"):
+        captions = runtime.generate(features)
     now = datetime.now(tz=UTC)
     for item, caption in zip(group, captions, strict=True):
         yield replace(
@@ -192,8 +210,6 @@ def caption_group(group: list[Prepared], runtime: Captioner) -> Iterator[Outcome
             score=caption.score,
             captioned_at=now,
             inferred=True,
-            encode_seconds=(encoded - started) / len(group),
-            generate_seconds=(generated - encoded) / len(group),
         )
 
 

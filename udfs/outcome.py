@@ -25,24 +25,18 @@ OUTCOME_SCHEMA = pa.schema(
         ("score", pa.float64()),
         ("captioned_at", pa.timestamp("us", tz="UTC")),
         ("inferred", pa.bool_()),
-        ("read_seconds", pa.float64()),
-        ("decode_seconds", pa.float64()),
-        ("encode_seconds", pa.float64()),
-        ("generate_seconds", pa.float64()),
-        ("wait_seconds", pa.float64()),
     ]
 )
 OUTCOME_DDL = (
     "path string, image_id string, read_bytes bigint, read_mtime timestamp, width int, height int,"
     " format string, status string, reason string, detail string, caption string, score double,"
-    " captioned_at timestamp, inferred boolean, read_seconds double, decode_seconds double,"
-    " encode_seconds double, generate_seconds double, wait_seconds double"
+    " captioned_at timestamp, inferred boolean"
 )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file, and the worker seconds it took (its share of its batch's)."""
+    """What became of one file."""
 
     path: str
     image_id: str | None = None
@@ -58,23 +52,13 @@ class Outcome:
     score: float | None = None
     captioned_at: datetime | None = None
     inferred: bool = False
-    read_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    encode_seconds: float = 0.0
-    generate_seconds: float = 0.0
-    wait_seconds: float = 0.0
 
     def for_twin(self, twin: Outcome) -> Outcome:
-        """Return this result for another path with the same bytes, without its cost."""
+        """Return this result for another path with the same bytes."""
         return replace(
             self,
             path=twin.path,
             read_bytes=twin.read_bytes,
             read_mtime=twin.read_mtime,
             inferred=False,
-            read_seconds=twin.read_seconds,
-            decode_seconds=0.0,
-            encode_seconds=0.0,
-            generate_seconds=0.0,
-            wait_seconds=twin.wait_seconds,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.images import DecodeLimits, Preprocessed
+from udfs.budget import TaskBudget
 from udfs.decoding import is_retry, preprocess_safely
 from udfs.outcome import ALREADY_CAPTIONED, Outcome
 from udfs.sources import Content, SourceFile
@@ -27,11 +28,15 @@ class Prepared:
         outcome: what is known so far.
         pixels: `uint8 [S, S, 3]`.
         twin: the same bytes are being captioned under another path of this task.
+        read_seconds: time to read and hash the file.
+        decode_seconds: time to look it up and decode it.
     """
 
     outcome: Outcome
     pixels: npt.NDArray[np.uint8] | None = None
     twin: bool = False
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
 
 
 class Preparation:
@@ -50,8 +55,13 @@ class Preparation:
         """Return the file with its pixels, or with the outcome it has without inference."""
         started = time.perf_counter()
         content = file.read()
+        outcome = _outcome_of(file.path, content)
         read = time.perf_counter()
-        outcome = _outcome_of(file.path, content, seconds=read - started)
+        prepared = self._decode(file, content, outcome)
+        decoded = time.perf_counter()
+        return replace(prepared, read_seconds=read - started, decode_seconds=decoded - read)
+
+    def _decode(self, file: SourceFile, content: Content, outcome: Outcome) -> Prepared:
         if content.data is None or outcome.image_id is None:
             return Prepared(outcome)
         if self._first_path.setdefault(outcome.image_id, file.path) != file.path:
@@ -65,7 +75,7 @@ class Preparation:
             limits=self._limits,
             isolated=self._isolated,
         )
-        return Prepared(_with_image(outcome, image, started=read), image.pixels)
+        return Prepared(_with_image(outcome, image), image.pixels)
 
 
 def image_key(image_id: str) -> int:
@@ -81,36 +91,29 @@ def contains(sorted_keys: npt.NDArray[np.uint64], key: int) -> bool:
 
 
 def map_ahead(
-    function: Callable[[SourceFile], Prepared], files: Iterable[SourceFile], *, threads: int
+    function: Callable[[SourceFile], Prepared],
+    files: Iterator[SourceFile],
+    *,
+    threads: int,
+    budget: TaskBudget,
 ) -> Iterator[Prepared]:
     """Map in order, `threads` files ahead of the consumer; with 0 threads when asked for."""
+    remaining = budget.waiting(files)
     if threads == 0:
-        yield from map(function, files)
+        yield from map(function, remaining)
         return
-    remaining = iter(files)
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Prepared]] = deque(
             pool.submit(function, file) for file in islice(remaining, 2 * threads)
         )
         while ahead:
-            result = ahead.popleft().result()
+            with budget.measure("wait"):
+                result = ahead.popleft().result()
             ahead.extend(pool.submit(function, file) for file in islice(remaining, 1))
             yield result
 
 
-def timed(prepared: Iterator[Prepared]) -> Iterator[Prepared]:
-    """Add to each outcome the time that the consumer waited for it beyond its own work."""
-    while True:
-        started = time.perf_counter()
-        item = next(prepared, None)
-        if item is None:
-            return
-        waited = time.perf_counter() - started
-        work = item.outcome.read_seconds + item.outcome.decode_seconds
-        yield replace(item, outcome=replace(item.outcome, wait_seconds=max(0.0, waited - work)))
-
-
-def _outcome_of(path: str, content: Content, *, seconds: float) -> Outcome:
+def _outcome_of(path: str, content: Content) -> Outcome:
     if content.data is None:
         return Outcome(
             path,
@@ -118,18 +121,16 @@ def _outcome_of(path: str, content: Content, *, seconds: float) -> Outcome:
             read_mtime=content.mtime,
             reason=content.reason,
             detail=content.detail,
-            read_seconds=seconds,
         )
     return Outcome(
         path,
         image_id=hashlib.sha256(content.data).hexdigest(),
         read_bytes=content.length,
         read_mtime=content.mtime,
-        read_seconds=seconds,
     )
 
 
-def _with_image(outcome: Outcome, image: Preprocessed, *, started: float) -> Outcome:
+def _with_image(outcome: Outcome, image: Preprocessed) -> Outcome:
     return replace(
         outcome,
         width=_as_int32(image.width),
@@ -137,7 +138,6 @@ def _with_image(outcome: Outcome, image: Preprocessed, *, started: float) -> Out
         format=image.format,
         reason=image.reason,
         detail=image.detail,
-        decode_seconds=time.perf_counter() - started,
     )
 
 

@@ -28,6 +28,7 @@ from models.runtime import load_runtime
 from storage.captions import Stamp, commit_chunk, find_pending
 from storage.lake import Lake
 from tests.captioning import captions, fill, photograph, run_job, runs
+from udfs.budget import WORKER_STAGES
 
 
 def test_every_file_ends_in_exactly_one_row(
@@ -57,6 +58,19 @@ def test_every_file_ends_in_exactly_one_row(
         5,
         3,
     )
+
+
+def test_the_stages_add_up_to_the_time_of_the_tasks(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    fill(tmp_path / "in", 60)
+    run_job(spark, tiny_package, input=str(tmp_path / "in"), lake=str(tmp_path / "lake"))
+    (run,) = runs(tmp_path / "lake").values()
+    seconds = dict(run["stage_seconds"])
+    parts = sum(seconds.get(stage, 0.0) for stage in WORKER_STAGES)
+    assert parts == pytest.approx(seconds["tasks"], rel=0.1)
+    measured = ("read", "decode", "encode", "generate", "write", "listing", "commit", "reconcile")
+    assert all(seconds[stage] > 0 for stage in measured)
 
 
 def test_each_row_holds_the_caption_and_hash_of_its_own_image(

@@ -19,6 +19,7 @@ from pyspark import TaskContext
 from conf.errors import EnvironmentFault
 from models.images import DecodeLimits
 from models.runtime import Caption
+from udfs.budget import WORKER_STAGES, Account, Seconds, ignore
 from udfs.caption import CaptionPlan, CaptionWorker, gpu_address, load_once
 from udfs.outcome import OUTCOME_SCHEMA
 from udfs.preparation import contains, image_key
@@ -61,7 +62,12 @@ def png(colour: tuple[int, int, int], side: int = 8) -> bytes:
 
 
 def run(
-    files: dict[str, bytes], *, batch: int = 4, threads: int = 0, known: tuple[int, ...] = ()
+    files: dict[str, bytes],
+    *,
+    batch: int = 4,
+    threads: int = 0,
+    known: tuple[int, ...] = (),
+    account: Account = ignore,
 ) -> tuple[dict[str, dict[str, Any]], MeanColourRuntime]:
     load_once.cache_clear()
     model = FakeModel("test")
@@ -79,7 +85,7 @@ def run(
         }
     )
     results = list(
-        CaptionWorker(content_rows, plan, lambda: [np.sort(np.array(known, np.uint64))])(
+        CaptionWorker(content_rows, plan, lambda: [np.sort(np.array(known, np.uint64))], account)(
             iter([rows])
         )
     )
@@ -136,7 +142,6 @@ def test_an_image_with_a_caption_is_neither_decoded_nor_inferred() -> None:
     known = image_key(hashlib.sha256(png((5, 5, 5))).hexdigest())
     rows, runtime = run({"a": png((5, 5, 5)), "b": png((6, 6, 6))}, known=(known,))
     assert rows["a"]["status"] == "already_captioned"
-    assert rows["a"]["decode_seconds"] == 0
     assert runtime.batches == [1]
 
 
@@ -146,6 +151,17 @@ def test_the_model_is_loaded_once_for_many_partitions() -> None:
     for _ in range(3):
         load_once(FakeModel("same"))
     assert len(LOADS) == 1
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+def test_the_stages_of_a_task_add_up(threads: int) -> None:
+    budgets: list[Seconds] = []
+    files = {f"{index}": png(colour, side=800) for index, colour in enumerate(colours(30))}
+    run(files, threads=threads, account=budgets.append)
+    (seconds,) = budgets
+    parts = sum(seconds.get(stage, 0.0) for stage in WORKER_STAGES)
+    assert parts == pytest.approx(seconds["tasks"], rel=0.1)
+    assert ("decode_ahead" in seconds, "decode" in seconds) == (threads > 0, threads == 0)
 
 
 def test_known_keys_are_found_exactly() -> None:

@@ -42,7 +42,7 @@ from storage.hadoop import write_text
 from storage.lake import open_lake
 from storage.listing import list_files
 from storage.paths import default_batch_depth, qualify
-from storage.runs import find_run, mark_interrupted
+from storage.runs import RunRecord, find_run, mark_interrupted
 from udfs.budget import SumOfSeconds
 
 DESCRIPTION = """\
@@ -101,8 +101,9 @@ def caption(
 ) -> None:
     """Caption what is pending, account for every listed file, and tell the result."""
     with scene.stage("bookkeeping"):
-        if has_succeeded(scene, settings.run_id):
-            return
+        earlier = find_run(scene.lake, settings.run_id)
+    if has_succeeded(earlier):
+        return
     stamp = stamp_of(settings, package)
     with scene.stage("pending"):
         pending = pending_files(scene, settings, stamp)
@@ -120,14 +121,16 @@ def caption(
             stop=scene.stop,
             find_pending=lambda: pending_files(scene, settings, stamp),
         )
-        if settled.has_waited and has_succeeded(scene, settings.run_id):  # it was started twice
-            return
+        if settled.has_waited:  # perhaps for this very run, started twice
+            earlier = find_run(scene.lake, settings.run_id)
+            if has_succeeded(earlier):
+                return
         with scene.stage("bookkeeping"):  # a run may have died as we waited
             mark_interrupted(scene.lake, alive=claims.live_runs())
         with recorded(scene, settings, stamp) as record:
             tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):
-                counts = account(scene, stamp, settled)
+                counts = account(scene, stamp, settled, is_retry=earlier is not None)
             record.finish(counts, tally)
             if show_captions:
                 print_captions(scene.lake, record.row, scene.listing)
@@ -137,12 +140,11 @@ def caption(
         write_text(scene.spark, settings.summary_json, as_json(record.row))
 
 
-def has_succeeded(scene: Scene, run_id: str) -> bool:
+def has_succeeded(earlier: RunRecord | None) -> bool:
     """Whether the run has succeeded before, which is told."""
-    earlier = find_run(scene.lake, run_id)
     if earlier is None or earlier.state != "succeeded":
         return False
-    print(f"Run {run_id} has already succeeded; nothing to do.")
+    print(f"Run {earlier.run_id} has already succeeded; nothing to do.")
     return True
 
 
@@ -203,12 +205,13 @@ def caption_pending(
     return tally
 
 
-def account(scene: Scene, stamp: Stamp, settled: Settled) -> Reconciliation:
+def account(scene: Scene, stamp: Stamp, settled: Settled, *, is_retry: bool) -> Reconciliation:
     """Return how the committed table accounts for every listed file.
 
-    Where nothing was pending, looking for pending files was that very join.
+    Where nothing was pending, looking for pending files was that very join. A retry's earlier rows
+    are its own, though: a bad batch doesn't become a good one by the second try.
     """
-    if settled.pending.num_rows == 0 and not settled.elsewhere:
+    if settled.pending.num_rows == 0 and not settled.elsewhere and not is_retry:
         return Reconciliation.all_done(scene.listing.num_rows)
     return reconcile(scene.lake, scene.listing, stamp=stamp, claimed_elsewhere=settled.elsewhere)
 

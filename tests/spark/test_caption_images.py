@@ -221,6 +221,25 @@ def test_too_many_rejects_fail_the_run_after_committing(
     assert runs(tmp_path / "lake")["poor"]["state"] == "failed"
 
 
+def test_a_retry_of_a_run_answers_for_the_rows_of_its_first_try(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    fill(tmp_path / "in", 1)
+    (tmp_path / "in" / "bad.jpg").write_text("no")
+    for _ in range(2):
+        with pytest.raises(RejectedShareError, match="1 of 2"):
+            run_job(
+                spark,
+                tiny_package,
+                input=str(tmp_path / "in"),
+                lake=str(tmp_path / "lake"),
+                max_rejected_share=0.4,
+                run_id="poor",
+            )
+    run = runs(tmp_path / "lake")["poor"]
+    assert (run["state"], run["captioned"], run["rejected"]) == ("failed", 1, 1)
+
+
 def test_a_run_that_loses_a_row_fails_loudly(
     spark: SparkSession,
     tiny_package: ModelPackage,

@@ -5,6 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 source "$root/tools/prerequisites.sh"
 readonly EXIT_USAGE=2
+readonly WITHOUT_SPARK=' check_batch check_run manage_models ' # jobs that open no session
 
 main() {
   split_arguments "$@"
@@ -84,6 +85,7 @@ split_arguments() {
 
 needs_no_spark() {
   local option
+  [[ $WITHOUT_SPARK != *" $job "* ]] || return 0
   for option in "${job_options[@]}"; do
     [[ $option != --help && $option != -h && $option != --print-config ]] || return 0
   done

@@ -42,7 +42,7 @@ from storage.hadoop import write_text
 from storage.lake import open_lake
 from storage.listing import list_files
 from storage.paths import default_batch_depth, qualify
-from storage.runs import RunRecord, find_run, mark_interrupted
+from storage.runs import RunRecord, find_run, mark_interrupted, succeeded_runs
 from udfs.budget import SumOfSeconds
 
 DESCRIPTION = """\
@@ -108,7 +108,8 @@ def caption(
     with scene.stage("pending"):
         pending = pending_files(scene, settings, stamp)
     if settings.dry_run:
-        print_dry_run(scene.listing, pending)
+        earlier = succeeded_runs(scene.lake, pipeline_version=stamp.pipeline_version)
+        print_dry_run(scene.listing, pending, earlier)
         return
     refuse_too_much(pending, settings)
     claims = Claims(scene.lake, settings.run_id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import pyarrow as pa
@@ -20,13 +22,35 @@ from storage.runs import RunRecord
 BYTES_PER_MEGABYTE = 1e6
 
 
-def print_dry_run(listing: pa.Table, pending: pa.Table) -> None:
-    """Tell what a run would do."""
+def print_dry_run(listing: pa.Table, pending: pa.Table, earlier: Sequence[RunRecord]) -> None:
+    """Tell what a run would do and, from earlier runs, how long it would take."""
     megabytes = total_bytes(pending) / BYTES_PER_MEGABYTE
     print(
         f"{listing.num_rows} files found, {listing.num_rows - pending.num_rows} already done, "
         f"{pending.num_rows} pending ({megabytes:.1f} MB); nothing was captioned (--dry-run)."
     )
+    if pending.num_rows:
+        print(_estimate(pending.num_rows, earlier))
+
+
+def _estimate(images: int, earlier: Sequence[RunRecord]) -> str:
+    """Small runs are mostly fixed cost, so the run of the most similar size tells the speed."""
+    if not earlier:
+        return "How long it will take is unknown: no run at this pipeline version has ended well."
+    run = min(earlier, key=lambda run: abs(math.log(images / max(1, run.captioned + run.rejected))))
+    speed = run.images_per_second or 0.0
+    return (
+        f"About {describe_seconds(images / speed)} at {speed:.1f} images/s, as in run {run.run_id} "
+        f"of {run.started_at:%Y-%m-%d} ({run.captioned + run.rejected} images)."
+    )
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a length of time as a person says it."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def print_captions(lake: Lake, run: RunRecord, paths: pa.Table) -> None:

@@ -68,6 +68,16 @@ def find_run(lake: Lake, run_id: str) -> RunRecord | None:
     return found[0] if found else None
 
 
+def succeeded_runs(lake: Lake, *, pipeline_version: str) -> list[RunRecord]:
+    """Return the runs at a pipeline version that succeeded and captioned something."""
+    rows = lake.runs().where(
+        (F.col("pipeline_version") == F.lit(pipeline_version))
+        & (F.col("state") == F.lit("succeeded"))
+        & (F.col("images_per_second") > F.lit(0.0))
+    )
+    return _read(lake, rows)
+
+
 def mark_interrupted(lake: Lake, *, alive: Collection[str]) -> list[str]:
     """Mark `running` rows whose run is not alive as `interrupted`; return their ids."""
     running = _read(lake, lake.runs().where(F.col("state") == F.lit("running")))

@@ -189,6 +189,22 @@ def test_a_dry_run_writes_no_row(
     assert runs(lake) == {}
 
 
+def test_a_dry_run_tells_the_time_from_an_earlier_run(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(tmp_path / "in", 2)
+    arguments: dict[str, Any] = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
+    run_job(spark, tiny_package, **arguments, run_id="earlier")
+    fill(tmp_path / "in", 3, first_seed=2)
+    run_job(spark, tiny_package, **arguments, dry_run=True)
+    told = capsys.readouterr().out
+    assert "5 files found, 2 already done, 3 pending" in told
+    assert "as in run earlier" in told
+
+
 def test_a_run_stops_before_more_work_than_meant(
     spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:

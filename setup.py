@@ -36,6 +36,7 @@ DEV = [
     "hypothesis==6.170.15",
     "jax==0.10.2",  # the second backend that captions must agree on
     "hdfs==2.7.3",  # an HDFS client that shares no code with Spark's
+    "psutil==7.2.2",  # finds the processes that a test kills
     "nbclient==0.11.0",
     "nbformat==5.11.1",
     "ipykernel==7.4.0",

@@ -18,12 +18,14 @@ from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
+from conf.errors import LakeError
 from storage.hadoop import (
     JAVA_ERRORS,
     delete_file,
     list_times,
     one_line,
     read_text,
+    reported_as,
     write_text,
 )
 from storage.lake import Lake
@@ -63,13 +65,22 @@ class Claims:
 
     @contextmanager
     def hold(self, batches: Collection[str]) -> Iterator[Claim]:
-        """Claim batches until the block ends, or until the process is gone for a minute."""
+        """Claim batches until the block ends, or until the process is gone for a minute.
+
+        Raises:
+            LakeError: the lake can't be written.
+        """
         claim = Claim(datetime.now(UTC).isoformat(), self._run_id, frozenset(batches))
         stop = threading.Event()
         beating = threading.Thread(target=self._keep_beating, args=(stop,), daemon=True)
-        self._beat()
         content = {"claimed_at": claim.claimed_at, "batches": sorted(claim.batches)}
-        write_text(self._spark, self._path(self._name, _CLAIM), json.dumps(content))
+        with reported_as(
+            LakeError,
+            f"Can't write in {self._folder}",
+            remedy="Check its permissions and the disk.",
+        ):
+            self._beat()
+            write_text(self._spark, self._path(self._name, _CLAIM), json.dumps(content))
         beating.start()
         try:
             yield claim

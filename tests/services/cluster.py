@@ -7,6 +7,7 @@ folder from its executors, as another machine would.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shlex
@@ -52,6 +53,7 @@ class Cluster:
         self.uri = f"spark://127.0.0.1:{port}"
         self.folder = folder
         self.workers: list[subprocess.Popen[bytes]] = []
+        self._numbers = itertools.count()
         self._size = size
         self._hidden = hidden
         self._web = f"http://127.0.0.1:{web}/json/"
@@ -61,7 +63,7 @@ class Cluster:
 
     def add_worker(self) -> subprocess.Popen[bytes]:
         """Start one more worker and return its process, which a test may kill."""
-        number = len(self.workers)
+        number = next(self._numbers)
         home = self.folder / "spark" if self._hidden else SPARK_HOME
         size = ["-c", self._size.cores, "-m", self._size.memory]
         places = ["--work-dir", self.folder / f"work-{number}", "--webui-port", 0]
@@ -71,6 +73,13 @@ class Cluster:
         self.workers.append(worker)
         self.wait_for_workers(len(self.workers))
         return worker
+
+    def replace_dead_workers(self) -> None:
+        """Start a worker for each that has ended."""
+        dead = [worker for worker in self.workers if worker.poll() is not None]
+        self.workers = [worker for worker in self.workers if worker not in dead]
+        for _ in dead:
+            self.add_worker()
 
     def wait_for_workers(self, count: int) -> None:
         """Wait until the master counts so many live workers."""

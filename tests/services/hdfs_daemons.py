@@ -181,6 +181,15 @@ class Hdfs:
         self.data_node.kill()
         self.name_node.kill()
 
+    def administer(self, *arguments: str) -> None:
+        """Run `hdfs dfsadmin`."""
+        classpath = self.name_node.classpath
+        tool = Daemon(
+            "DFSAdmin", "org.apache.hadoop.hdfs.tools.DFSAdmin", classpath, self.name_node.log
+        )
+        if tool.run(*arguments).wait() != 0:
+            raise RuntimeError(f"dfsadmin {' '.join(arguments)} failed: see {tool.log}")
+
     def audit_mark(self) -> int:
         """Return a mark to hand to `opened_files` later."""
         return self.audit_log.stat().st_size if self.audit_log.exists() else 0

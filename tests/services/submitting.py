@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 400.0  # a run takes twenty seconds on a quiet machine
 
@@ -32,9 +34,10 @@ class Submission:
 
     def kill_all(self) -> None:
         """Take the script, the JVM, the driver and the workers away without warning."""
-        for pid in descendants(self.process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        script = psutil.Process(self.process.pid)
+        for process in [script, *script.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.communicate()
 
     def end(self) -> None:
@@ -45,7 +48,8 @@ class Submission:
 
 def submit(*arguments: str, folder: Path, **variables: str) -> Submission:
     """Start spark-submit.sh with these arguments and environment variables in a folder."""
-    command = [str(ROOT / "spark-submit.sh"), *arguments]
+    # A killed test run leaves no job behind.
+    command = ["setpriv", "--pdeathsig", "KILL", str(ROOT / "spark-submit.sh"), *arguments]
     return Submission(
         subprocess.Popen(
             command,
@@ -58,15 +62,6 @@ def submit(*arguments: str, folder: Path, **variables: str) -> Submission:
             start_new_session=True,
         )
     )
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the process and all its living descendants."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # just ended
-        return []
-    return [pid, *(one for child in children for one in descendants(int(child)))]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -108,8 +108,8 @@ def caption(
     with scene.stage("pending"):
         pending = pending_files(scene, settings, stamp)
     if settings.dry_run:
-        earlier = succeeded_runs(scene.lake, pipeline_version=stamp.pipeline_version)
-        print_dry_run(scene.listing, pending, earlier)
+        ended = succeeded_runs(scene.lake, pipeline_version=stamp.pipeline_version)
+        print_dry_run(scene.listing, pending, ended)
         return
     refuse_too_much(pending, settings)
     claims = Claims(scene.lake, settings.run_id)

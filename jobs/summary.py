@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.bottleneck import describe_stages
 from jobs.captioning import Tally
 from jobs.chunks import total_bytes
+from jobs.stage_budget import describe_stages
 from storage.lake import Lake
 from storage.runs import RunRecord
 

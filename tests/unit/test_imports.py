@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pandas.compat._optional import VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
@@ -46,6 +48,13 @@ def test_a_package_imports_only_what_stands_below_it(package: str) -> None:
 def test_spark_stays_out_of_models_and_settings(package: str) -> None:
     wrong = {path: names & SPARK for path, names in imports_of(package).items()}
     assert {path: names for path, names in wrong.items() if names} == {}
+
+
+def test_no_job_takes_the_place_of_a_library() -> None:
+    """A driver finds modules beside its job first, also those that pandas only asks for."""
+    jobs = {path.stem for path in (ROOT / "jobs").glob("*.py")}
+    libraries = {name.partition(".")[0] for name in VERSIONS} | sys.stdlib_module_names
+    assert jobs & libraries == set()
 
 
 def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.bottleneck import ADVICE, bottleneck, describe_stages
+from jobs.stage_budget import ADVICE, bottleneck, describe_stages
 from udfs.budget import WORKER_STAGES
 
 

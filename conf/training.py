@@ -36,6 +36,9 @@ class PairSettings(Settings):
     dev_share: Share = Field(
         0.1, description="without --dev-split, share chosen for dev by the hash of the image"
     )
+    exclusions: str | None = Field(
+        None, description="lake whose withdrawn photographs are left out, by path and by bytes"
+    )
     limit: Count = Field(
         0, description="train and choose on at most this many photographs each; 0 is all"
     )

@@ -38,6 +38,7 @@ from storage.captions import (
     reconcile,
 )
 from storage.claims import Claims
+from storage.exclusions import ExclusionList
 from storage.hadoop import write_text
 from storage.lake import open_lake
 from storage.listing import list_files
@@ -93,7 +94,8 @@ def set_scene(
         spark, lake_path, batch_depth=default_batch_depth(input_path) if depth is None else depth
     )
     seconds = {"listing": listed - started, "open_lake": time.monotonic() - listed}
-    return Scene(spark, stop, lake, listing, started, seconds)
+    exclusions = ExclusionList(spark, lake.exclusions_uri)
+    return Scene(spark, stop, lake, listing, exclusions, started, seconds)
 
 
 def caption(
@@ -109,7 +111,8 @@ def caption(
         pending = pending_files(scene, settings, stamp)
     if settings.dry_run:
         ended = succeeded_runs(scene.lake, pipeline_version=stamp.pipeline_version)
-        print_dry_run(scene.listing, pending, ended)
+        excluded = len(excluded_paths(scene))
+        print_dry_run(scene.listing, pending, ended, excluded=excluded)
         return
     refuse_too_much(pending, settings)
     claims = Claims(scene.lake, settings.run_id)
@@ -131,7 +134,7 @@ def caption(
         with recorded(scene, settings, stamp) as record:
             tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):
-                counts = account(scene, stamp, settled, is_retry=earlier is not None)
+                counts = account(scene, stamp, settled, tally, is_retry=earlier is not None)
             record.finish(counts, tally)
             if show_captions:
                 print_captions(scene.lake, record.row, scene.listing)
@@ -157,7 +160,13 @@ def pending_files(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> pa.T
         pipeline_version=stamp.pipeline_version,
         retry_limit=settings.retry_limit,
         transient_reasons=TRANSIENT,
+        excluded=excluded_paths(scene),
     )
+
+
+def excluded_paths(scene: Scene) -> frozenset[str]:
+    """Return the listed files whose path was withdrawn."""
+    return scene.exclusions.now().paths_among(scene.listing.column("path").to_pylist())
 
 
 def stamp_of(settings: CaptionSettings, package: ModelPackage) -> Stamp:
@@ -199,22 +208,32 @@ def caption_pending(
             archive=archive,
             memory=ImageMemory(scene.spark.sparkContext.broadcast(keys) if len(keys) else None),
             account=budget.add,
+            is_excluded=scene.exclusions.now().holds_image,
         )
-        run = CaptionRun(scene.lake, inference, stamp, tally, scene.stop)
+        run = CaptionRun(scene.lake, inference, stamp, tally, scene.exclusions, scene.stop)
         run.caption(pending, chunk_files=settings.chunk_files, chunk_bytes=settings.chunk_bytes)
     tally.stage_seconds |= budget.value
     return tally
 
 
-def account(scene: Scene, stamp: Stamp, settled: Settled, *, is_retry: bool) -> Reconciliation:
+def account(
+    scene: Scene, stamp: Stamp, settled: Settled, tally: Tally, *, is_retry: bool
+) -> Reconciliation:
     """Return how the committed table accounts for every listed file.
 
     Where nothing was pending, looking for pending files was that very join. A retry's earlier rows
     are its own, though: a bad batch doesn't become a good one by the second try.
     """
+    by_path = excluded_paths(scene)
     if settled.pending.num_rows == 0 and not settled.elsewhere and not is_retry:
-        return Reconciliation.all_done(scene.listing.num_rows)
-    return reconcile(scene.lake, scene.listing, stamp=stamp, claimed_elsewhere=settled.elsewhere)
+        return Reconciliation.all_done(scene.listing.num_rows, excluded=len(by_path))
+    return reconcile(
+        scene.lake,
+        scene.listing,
+        stamp=stamp,
+        excluded=by_path | tally.excluded,
+        claimed_elsewhere=settled.elsewhere,
+    )
 
 
 def judge(counts: Reconciliation, *, listed: int, settings: CaptionSettings) -> None:

@@ -18,6 +18,7 @@ from jobs.rows import one_outcome_each
 from jobs.stopping import Stop
 from models.reasons import Reason
 from storage.captions import Stamp, captions_of, commit_chunk
+from storage.exclusions import ExclusionList
 from storage.lake import Lake
 from storage.reading import probe_unread
 from udfs.outcome import ALREADY_CAPTIONED, CAPTIONED
@@ -28,10 +29,14 @@ OUTAGE_SHARE = 0.5
 
 @dataclass
 class Tally:
-    """What a run has done so far; seconds of workers add up over all tasks."""
+    """What a run has done so far; seconds of workers add up over all tasks.
+
+    `excluded` are the paths of pending files that turned out to be withdrawn photographs.
+    """
 
     inferred: int = 0
     committed: int = 0
+    excluded: set[str] = field(default_factory=set)
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
     def add_seconds(self, stage: str, seconds: float) -> None:
@@ -52,6 +57,7 @@ class CaptionRun:
         inference: turns chunks into outcomes.
         stamp: what all rows of the run have in common.
         tally: filled as the run goes.
+        exclusions: what was withdrawn, also while the run goes.
         stop: ends the run between chunks.
     """
 
@@ -59,6 +65,7 @@ class CaptionRun:
     inference: Inference
     stamp: Stamp
     tally: Tally
+    exclusions: ExclusionList
     stop: Stop
 
     def caption(self, pending: pa.Table, *, chunk_files: int, chunk_bytes: int) -> None:
@@ -74,21 +81,35 @@ class CaptionRun:
                 self.stop.check()
                 self.tally.add_outcomes(returned)
                 started = time.monotonic()
-                outcomes = self.complete(chunk, returned)
-                commit_chunk(self.lake, chunk.files, outcomes, stamp=self.stamp)
+                left = self.leave_out_excluded(chunk, returned)
+                outcomes = self.complete(left, returned)
+                commit_chunk(self.lake, left.files, outcomes, stamp=self.stamp)
                 self.inference.memory.add(captioned_images(outcomes))
                 self.tally.add_seconds("commit", time.monotonic() - started)
                 self.tally.committed += outcomes.num_rows
-                reporter.advance(outcomes.num_rows)
+                reporter.advance(chunk.files.num_rows)
 
     def infer(self, chunk: Chunk) -> pa.Table:
         """Return what the workers made of a chunk, unless the run is to end."""
         self.stop.check()
         return self.inference.outcomes(chunk)
 
+    def leave_out_excluded(self, chunk: Chunk, returned: pa.Table) -> Chunk:
+        """Return the chunk without the photographs that are withdrawn by now."""
+        exclusions = self.exclusions.now()
+        if not exclusions:
+            return chunk
+        found = zip(returned["path"].to_pylist(), returned["image_id"].to_pylist(), strict=True)
+        withdrawn = {path for path, image_id in found if exclusions.holds_image(image_id)}
+        withdrawn |= exclusions.paths_among(chunk.paths)
+        self.tally.excluded |= withdrawn
+        is_left = pc.invert(pc.is_in(chunk.files["path"], pa.array(sorted(withdrawn), pa.string())))
+        return Chunk(chunk.number, chunk.files.filter(is_left))
+
     def complete(self, chunk: Chunk, returned: pa.Table) -> pa.Table:
         """Return one outcome for each file of the chunk, whatever the workers returned."""
-        rows = {row["path"]: row for row in returned.to_pylist()}
+        of_chunk = returned.filter(pc.is_in(returned["path"], chunk.files["path"].combine_chunks()))
+        rows = {row["path"]: row for row in of_chunk.to_pylist()}
         missing = [path for path in chunk.paths if path not in rows]
         unread = probe_unread(self.lake.spark, missing) if missing else {}
         refuse_outage(chunk, rows, unread)

@@ -23,7 +23,7 @@ from storage.paths import is_local
 from storage.reading import BinaryReader
 from storage.unreadable import unreadable_among
 from udfs.budget import Account, ignore
-from udfs.caption import CaptionPlan, CaptionWorker, ShippedModel
+from udfs.caption import CaptionPlan, CaptionWorker, ShippedModel, exclude_nothing
 from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA
 from udfs.preparation import image_key
 from udfs.sources import AssignedLocalFiles, Source, content_rows
@@ -133,6 +133,7 @@ def inference_of(
     archive: str,
     memory: ImageMemory,
     account: Account = ignore,
+    is_excluded: Callable[[str], bool] = exclude_nothing,
 ) -> Inference:
     """Return the inference over these files, with the model that was shipped as `archive`."""
     model = ShippedModel(
@@ -156,6 +157,7 @@ def inference_of(
             limits=limits,
             batch_images=settings.inference_batch_images,
             decode_threads=settings.decode_threads,
+            is_excluded=is_excluded,
         ),
         memory=memory,
         unit_files=settings.partition_files,

@@ -19,6 +19,7 @@ from jobs.captioning import Tally
 from jobs.cli import redact
 from jobs.stopping import Stop
 from storage.captions import Reconciliation, Stamp
+from storage.exclusions import ExclusionList
 from storage.lake import Lake
 from storage.paths import batches_of
 from storage.runs import RunRecord, RunState, write_run
@@ -36,6 +37,7 @@ class Scene:
         stop: whether the run was asked to end.
         lake: the opened lake.
         listing: rows of `storage.schemas.LISTING`.
+        exclusions: what was withdrawn from the lake.
         started: monotonic seconds at which the session was ready.
         stage_seconds: wall seconds of the driver's stages so far.
     """
@@ -44,6 +46,7 @@ class Scene:
     stop: Stop
     lake: Lake
     listing: pa.Table
+    exclusions: ExclusionList
     started: float = field(default_factory=time.monotonic)
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -57,11 +60,18 @@ class Scene:
 
 
 class Recording:
-    """The run's row, as it stands."""
+    """A run's row, as it stands."""
+
+    def __init__(self, row: RunRecord) -> None:
+        self.row = row
+
+
+class CaptionRecording(Recording):
+    """The row of a run that captions."""
 
     def __init__(self, scene: Scene, row: RunRecord) -> None:
+        super().__init__(row)
         self._scene = scene
-        self.row = row
 
     def finish(self, counts: Reconciliation, tally: Tally) -> None:
         """Fill in what the run did; counts come from the committed table."""
@@ -82,18 +92,26 @@ class Recording:
 
 
 @contextmanager
-def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[Recording]:
-    """Write the run's row at its begin and at its end, whatever the end is."""
-    recording = Recording(scene, _first_row(scene, settings, stamp))
-    with scene.stage("bookkeeping"):
-        write_run(scene.lake, recording.row)
-    try:
+def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[CaptionRecording]:
+    """Write the captioning run's row at its begin and at its end, whatever the end is."""
+    recording = CaptionRecording(scene, _first_row(scene, settings, stamp))
+    started = time.monotonic()
+    with written(recording, scene.lake, scene.stop):
+        scene.stage_seconds["bookkeeping"] = time.monotonic() - started
         yield recording
+
+
+@contextmanager
+def written(recording: Recording, lake: Lake, stop: Stop) -> Iterator[None]:
+    """Write a run's row at its begin and at its end, whatever the end is."""
+    write_run(lake, recording.row)
+    try:
+        yield
     except BaseException:
-        scene.stop.begin_closing()
-        _end(recording, scene, "interrupted" if scene.stop.is_asked else "failed")
+        stop.begin_closing()
+        _end(recording, lake, "interrupted" if stop.is_asked else "failed")
         raise
-    _end(recording, scene, "succeeded")
+    _end(recording, lake, "succeeded")
 
 
 def _first_row(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> RunRecord:
@@ -110,10 +128,10 @@ def _first_row(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> RunReco
     )
 
 
-def _end(recording: Recording, scene: Scene, state: RunState) -> None:
+def _end(recording: Recording, lake: Lake, state: RunState) -> None:
     recording.row = replace(recording.row, state=state, ended_at=datetime.now(tz=UTC))
     try:
-        write_run(scene.lake, recording.row)
+        write_run(lake, recording.row)
     except LakeError as failure:
         if state == "succeeded":
             raise

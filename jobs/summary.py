@@ -22,11 +22,15 @@ from storage.runs import RunRecord
 BYTES_PER_MEGABYTE = 1e6
 
 
-def print_dry_run(listing: pa.Table, pending: pa.Table, earlier: Sequence[RunRecord]) -> None:
+def print_dry_run(
+    listing: pa.Table, pending: pa.Table, earlier: Sequence[RunRecord], *, excluded: int = 0
+) -> None:
     """Tell what a run would do and, from earlier runs, how long it would take."""
     megabytes = total_bytes(pending) / BYTES_PER_MEGABYTE
+    done = listing.num_rows - pending.num_rows - excluded
+    left_out = f"{excluded} excluded, " if excluded else ""
     print(
-        f"{listing.num_rows} files found, {listing.num_rows - pending.num_rows} already done, "
+        f"{listing.num_rows} files found, {done} already done, {left_out}"
         f"{pending.num_rows} pending ({megabytes:.1f} MB); nothing was captioned (--dry-run)."
     )
     if pending.num_rows:
@@ -74,7 +78,8 @@ def print_captions(lake: Lake, run: RunRecord, paths: pa.Table) -> None:
 def print_summary(lake: Lake, run: RunRecord, tally: Tally) -> None:
     """Tell the counts, the speed, the stages, where the tables are and how to query them."""
     if run.captioned + run.rejected == 0:
-        print(f"Nothing is pending: all {run.found} files are done; no image was opened.")
+        excluded = f", {run.excluded} excluded" if run.excluded else ""
+        print(f"Nothing is pending: all {run.already_done} files are done{excluded}.")
     else:
         print(_counts(run, tally))
         print(describe_stages(run.stage_seconds, slots=lake.spark.sparkContext.defaultParallelism))

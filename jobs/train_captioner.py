@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pyspark.sql import SparkSession
+
 from conf.errors import UsageError
 from conf.resolve import Resolved
 from conf.training import TrainSettings
@@ -21,9 +23,13 @@ from jobs.training_model import (
     register_and_gate,
     write_trained,
 )
-from jobs.training_shards import SKIPPED, TrainingData, make_shards, open_shards
+from jobs.training_shards import SKIPPED, TRAINING, TrainingData, make_shards, open_shards
 from models.package import ModelPackage, open_package
 from models.registry import resolve_model
+from storage.excluded import NOTHING, Exclusions
+from storage.exclusions import ExclusionList
+from storage.lake import open_existing_lake
+from storage.paths import qualify
 
 JOB = "train_captioner"
 DESCRIPTION = """\
@@ -45,18 +51,35 @@ def main(resolved: Resolved[TrainSettings], stop: Stop) -> None:
     refuse_remote(settings)
     initial = find_initial(settings)
     image_size = size_of(settings, initial)
-    data = open_shards(work_of(settings), image_size=image_size)
-    if data is None:
-        with session(JOB, resolved.environment) as spark:
-            data = make_shards(
-                spark,
-                settings,
-                work_of(settings),
-                image_size=image_size,
-                env_local=resolved.environment.is_local,
-            )
+    data = prepare(resolved, image_size=image_size)
     stop.check()
     train(settings, data, initial, stop)
+
+
+def prepare(resolved: Resolved[TrainSettings], *, image_size: int) -> TrainingData:
+    """Return finished shards; a session is started only where it takes one to know or make them."""
+    settings, environment = resolved.settings, resolved.environment
+    work = work_of(settings)
+    if settings.exclusions is None and (data := open_shards(work, image_size=image_size)):
+        return data
+    with session(JOB, environment) as spark:
+        exclusions = exclusions_of(spark, settings, env_local=environment.is_local)
+        return open_shards(work, image_size=image_size, exclusions=exclusions) or make_shards(
+            spark,
+            settings,
+            work,
+            image_size=image_size,
+            env_local=environment.is_local,
+            exclusions=exclusions,
+        )
+
+
+def exclusions_of(spark: SparkSession, settings: TrainSettings, *, env_local: bool) -> Exclusions:
+    """Return what was withdrawn from the lake that `--exclusions` names."""
+    if settings.exclusions is None:
+        return NOTHING
+    lake = open_existing_lake(spark, qualify(spark, settings.exclusions, env_local=env_local))
+    return ExclusionList(spark, lake.exclusions_uri).now()
 
 
 def refuse_remote(settings: TrainSettings) -> None:
@@ -106,7 +129,7 @@ def train(
             plan=plan_of(settings),
             train=data.train,
             dev=data.dev,
-            directory=work / "training",
+            directory=work / TRAINING,
             listener=TrainingLog(data.dev, work),
             is_stopping=lambda: stop.is_asked,
         ).run()

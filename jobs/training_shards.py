@@ -20,8 +20,11 @@ from conf.errors import InputError
 from conf.training import PairSettings
 from jobs.training_pairs import DEV, TRAIN, assign_splits, read_pairs, with_content, with_pixels
 from models.training.shards import Example, Shards, write_shards
+from storage.excluded import NOTHING, Exclusions
+from storage.exclusions import is_excluded
 
 SKIPPED = "skipped.tsv"
+TRAINING = "training"
 READY = "shards.json"
 SHOWN = 5
 PARTITIONS_AT_A_TIME = 4
@@ -37,24 +40,42 @@ class TrainingData:
     skipped: dict[str, int]
 
 
-def open_shards(work: Path, *, image_size: int) -> TrainingData | None:
-    """Shards that an earlier start of the same training finished, or None."""
+def open_shards(
+    work: Path, *, image_size: int, exclusions: Exclusions = NOTHING
+) -> TrainingData | None:
+    """Shards that an earlier start of the same training finished, or None.
+
+    Those made before something else was withdrawn don't count.
+    """
     ready = work / READY
     if not ready.is_file():
         return None
     facts = json.loads(ready.read_text(encoding="utf-8"))
-    if facts["image_size"] != image_size:
+    if facts["image_size"] != image_size or facts.get("exclusions", "") != exclusions.fingerprint:
         return None
     return TrainingData(Shards(work / TRAIN), Shards(work / DEV), facts["skipped"])
 
 
 def make_shards(
-    spark: SparkSession, settings: PairSettings, work: Path, *, image_size: int, env_local: bool
+    spark: SparkSession,
+    settings: PairSettings,
+    work: Path,
+    *,
+    image_size: int,
+    env_local: bool,
+    exclusions: Exclusions = NOTHING,
 ) -> TrainingData:
-    """Read, decode and write everything; raises InputError where too much is unusable."""
+    """Read, decode and write everything; raises InputError where too much is unusable.
+
+    What an earlier training made of other shards is deleted: it may hold what was withdrawn since.
+    """
+    shutil.rmtree(work / TRAINING, ignore_errors=True)
     pairs = read_pairs(spark, settings, env_local=env_local)
     chosen = assign_splits(spark, pairs.usable, settings, env_local=env_local)
     contents = with_content(spark, chosen, settings)
+    if exclusions:  # without a trace in the list of what was skipped, which names files
+        image_id = F.sha2("content", 256)
+        contents = contents.where(~is_excluded(exclusions, image_id=image_id))
     # Kept on the executors' disks: decoding runs once, on all of them, and streams out after.
     decoded = with_pixels(contents, settings, image_size=image_size).persist(StorageLevel.DISK_ONLY)
     is_good = F.col("reason").isNull()
@@ -64,7 +85,11 @@ def make_shards(
     _refuse_loss(good.count(), skipped, settings, work)
     train, dev = (_write_split(good, split, work, image_size=image_size) for split in (TRAIN, DEV))
     decoded.unpersist()
-    facts = {"image_size": image_size, "skipped": skipped}
+    facts = {
+        "image_size": image_size,
+        "skipped": skipped,
+        "exclusions": exclusions.fingerprint,
+    }
     (work / READY).write_text(json.dumps(facts), encoding="utf-8")
     return TrainingData(train, dev, skipped)
 

@@ -55,9 +55,9 @@ class Reconciliation(NamedTuple):
     reasons: dict[str, int]
 
     @classmethod
-    def all_done(cls, files: int) -> Reconciliation:
-        """Account for a listing that had a fresh row for every file before the run."""
-        return cls(files, files, 0, 0, 0, 0, 0, (), {})
+    def all_done(cls, files: int, *, excluded: int = 0) -> Reconciliation:
+        """Account for a listing that had a fresh row for every file that isn't excluded."""
+        return cls(files, files - excluded, 0, 0, excluded, 0, 0, (), {})
 
     @property
     def holds(self) -> bool:
@@ -72,14 +72,18 @@ def find_pending(
     pipeline_version: str,
     retry_limit: int,
     transient_reasons: Collection[str],
+    excluded: Collection[str] = (),
 ) -> pa.Table:
     """Return the listed files that need captioning, as a table of `storage.schemas.PENDING`.
 
     Pending is a file without a row at this pipeline version, one whose size or modification time
     differ from its row's, and one that was rejected for a transient reason and retried fewer than
-    `retry_limit` times. The others are already done: `listing.num_rows - pending.num_rows`.
-    No file is opened.
+    `retry_limit` times; never one whose path is in `excluded`. The rest is already done. No file is
+    opened.
     """
+    if excluded:
+        withdrawn = pc.is_in(listing["path"], pa.array(sorted(excluded), pa.string()))
+        listing = listing.filter(pc.invert(withdrawn))
     batches = batches_of(listing.column("path"), lake.batch_depth)
     retried = (F.col("row.status") == F.lit("rejected")) & F.col("row.reason").isin(
         list(transient_reasons)

@@ -57,7 +57,7 @@ class Claims:
     def __init__(self, lake: Lake, run_id: str, *, expiry_seconds: float = EXPIRY_SECONDS) -> None:
         self._spark = lake.spark
         self._folder = f"{lake.uri}/_captionlake/claims"
-        self._run_id = run_id
+        self.run_id = run_id
         # A scheduler may start one run id twice: each process has a claim of its own. No run id
         # holds a tilde, no name on HDFS may hold a run id's colon.
         self._name = f"{quote(run_id, safe='')}~{uuid4().hex[:12]}"
@@ -70,7 +70,7 @@ class Claims:
         Raises:
             LakeError: the lake can't be written.
         """
-        claim = Claim(datetime.now(UTC).isoformat(), self._run_id, frozenset(batches))
+        claim = Claim(datetime.now(UTC).isoformat(), self.run_id, frozenset(batches))
         stop = threading.Event()
         beating = threading.Thread(target=self._keep_beating, args=(stop,), daemon=True)
         content = {"claimed_at": claim.claimed_at, "batches": sorted(claim.batches)}
@@ -92,6 +92,15 @@ class Claims:
     def live_runs(self) -> set[str]:
         """Return the ids of the runs that show signs of life; this run, if it holds a claim."""
         return {_run_of(name) for name in self._live_names()}
+
+    def remove_abandoned(self) -> None:
+        """Delete the files of claims that have shown no life for a day."""
+        times = list_times(self._spark, self._folder)
+        day_ago = max(times.values(), default=0) - 86_400_000
+        for name, time in times.items():
+            beat = times.get(f"{name.removesuffix(_CLAIM).removesuffix(_BEAT)}{_BEAT}", time)
+            if beat < day_ago:
+                delete_file(self._spark, f"{self._folder}/{name}")
 
     def before(self, own: Claim) -> list[Claim]:
         """Return the live claims of other processes on the same batches that came before ours."""

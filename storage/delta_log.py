@@ -50,6 +50,11 @@ def table_metadata(spark: SparkSession, uri: str) -> tuple[dict[str, str], Struc
     return properties, StructType.fromJson(json.loads(metadata.schemaString()))
 
 
+def write_checkpoint(spark: SparkSession, uri: str) -> None:
+    """Sum the log up in one file, and delete what is older than the table keeps its log."""
+    _delta_log(spark, uri).checkpoint()
+
+
 def stage_rows(rows: DataFrame, uri: str) -> Any:
     """Write the rows as data files of the table that no reader sees before `commit_staged`."""
     transaction = _delta_log(rows.sparkSession, uri).startTransaction()

@@ -63,6 +63,20 @@ def read_text(spark: SparkSession, path: str) -> str | None:
         stream.close()
 
 
+def read_start(spark: SparkSession, path: str, most_bytes: int) -> str:
+    """Return the text of a UTF-8 file's first bytes; empty if there is no such file."""
+    try:
+        stream = file_system(spark, path).open(hadoop_path(spark, path))
+    except JAVA_ERRORS as error:
+        if is_java_error(error, "FileNotFoundException"):
+            return ""
+        raise
+    try:
+        return bytes(stream.readNBytes(most_bytes)).decode("utf-8", errors="ignore")
+    finally:
+        stream.close()
+
+
 def failure_to_read(spark: SparkSession, path: str) -> BaseException | None:
     """Open a file, read its first byte, and return the error if that fails."""
     try:

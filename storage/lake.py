@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from conf.errors import LakeError
-from storage.delta_log import table_metadata
-from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, path_exists, reported_as
-from storage.schemas import (
-    BATCH_DEPTH_PROPERTY,
-    CAPTIONS,
-    RUNS,
-    SCHEMA_VERSION,
-    SCHEMA_VERSION_PROPERTY,
-)
+from storage.hadoop import path_exists, reported_as
+from storage.schemas import BATCH_DEPTH_PROPERTY, CAPTIONS, EXCLUSIONS, RUNS
 from storage.seen_commits import SeenCommits
+from storage.tables import open_table
 
 _MOST_LITERAL_BATCHES = 2000  # beyond, a list of literals costs more than the files it skips
-_OTHER_LAKE = "Give --lake another folder, or move what is there away."
 
 
 @dataclass(frozen=True)
@@ -51,6 +42,16 @@ class Lake:
     def runs_uri(self) -> str:
         """Qualified path of the `runs` table."""
         return runs_uri(self.uri)
+
+    @property
+    def exclusions_uri(self) -> str:
+        """Qualified path of the `exclusions` table, which the first withdrawal makes."""
+        return f"{self.uri}/exclusions"
+
+    @property
+    def reports_uri(self) -> str:
+        """Qualified path of the folder of the runs' pages."""
+        return f"{self.uri}/reports"
 
     def captions(self) -> DataFrame:
         """Return the `captions` table as it stands now."""
@@ -89,67 +90,27 @@ def open_lake(spark: SparkSession, uri: str, *, batch_depth: int) -> Lake:
         LakeError: unwritable, not a lake of this software, of another schema or a newer version.
     """
     with reported_as(LakeError, f"Can't open the lake {uri}", remedy="Check --lake."):
-        captions = _open_table(spark, captions_uri(uri), CAPTIONS, "batch", batch_depth)
-        _open_table(spark, runs_uri(uri), RUNS, "run_id", batch_depth)
+        captions = open_table(
+            spark, captions_uri(uri), CAPTIONS, partition="batch", batch_depth=batch_depth
+        )
+        open_table(spark, runs_uri(uri), RUNS, partition="run_id", batch_depth=batch_depth)
     return Lake(spark, uri.rstrip("/"), int(captions[BATCH_DEPTH_PROPERTY]))
 
 
-def _open_table(
-    spark: SparkSession, uri: str, schema: StructType, partition: str, batch_depth: int
-) -> Mapping[str, str]:
-    """Return the table's properties, after creating or checking it."""
-    if not DeltaTable.isDeltaTable(spark, uri):
-        _refuse_strangers(spark, uri)
-        _create_table(spark, uri, schema, partition, batch_depth)
-    properties, columns = table_metadata(spark, uri)
-    _check_version(uri, properties)
-    _check_columns(uri, columns, schema)
-    return properties
+def open_existing_lake(spark: SparkSession, uri: str) -> Lake:
+    """Open a lake that must be there; otherwise as `open_lake`."""
+    with reported_as(LakeError, f"Can't open the lake {uri}", remedy="Check --lake."):
+        if not path_exists(spark, captions_uri(uri)):
+            raise LakeError(f"There is no lake at {uri}.", remedy="Check --lake.")
+    return open_lake(spark, uri, batch_depth=0)
 
 
-def _create_table(
-    spark: SparkSession, uri: str, schema: StructType, partition: str, batch_depth: int
-) -> None:
-    """Create the table; where another process was quicker, its table counts."""
-    builder = DeltaTable.createIfNotExists(spark).location(uri).addColumns(schema)
-    properties = {
-        SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION),
-        BATCH_DEPTH_PROPERTY: str(batch_depth),
-        # A commit that read nothing (a blind append) must also conflict with one that did.
-        "delta.isolationLevel": "Serializable",
-    }
-    for name, value in properties.items():
-        builder = builder.property(name, value)
-    try:
-        builder.partitionedBy(partition).execute()
-    except JAVA_ERRORS:
-        if not DeltaTable.isDeltaTable(spark, uri):
-            raise
+def open_exclusions(lake: Lake) -> None:
+    """Create the table `exclusions` where it isn't there yet, else check it.
 
-
-def _refuse_strangers(spark: SparkSession, uri: str) -> None:
-    """Raise LakeError where a folder holds files but no Delta table."""
-    if path_exists(spark, uri) and len(file_system(spark, uri).listStatus(hadoop_path(spark, uri))):
-        raise LakeError(f"{uri} holds files that are no Delta table.", remedy=_OTHER_LAKE)
-
-
-def _check_version(uri: str, properties: Mapping[str, str]) -> None:
-    version = properties.get(SCHEMA_VERSION_PROPERTY, "")
-    if not version.isdecimal():
-        raise LakeError(f"{uri} is a Delta table of another software.", remedy=_OTHER_LAKE)
-    if int(version) > SCHEMA_VERSION:
-        raise LakeError(
-            f"{uri} has schema version {version}, and this software knows {SCHEMA_VERSION}.",
-            remedy="Update this software, or give --lake another folder.",
-        )
-
-
-def _check_columns(uri: str, found: StructType, expected: StructType) -> None:
-    """Raise LakeError unless the table has all expected columns; others are left alone."""
-    kinds = {field.name: field.dataType for field in found}
-    wrong = [field.name for field in expected if kinds.get(field.name) != field.dataType]
-    if wrong:
-        raise LakeError(
-            f"{uri} has another schema: column {', '.join(wrong)} is missing or of another type.",
-            remedy=_OTHER_LAKE,
-        )
+    Raises:
+        LakeError: as `open_lake`.
+    """
+    with reported_as(LakeError, f"Can't open {lake.exclusions_uri}"):
+        depth = lake.batch_depth
+        open_table(lake.spark, lake.exclusions_uri, EXCLUSIONS, partition=None, batch_depth=depth)

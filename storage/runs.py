@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +19,7 @@ from storage.lake import Lake
 from storage.schemas import RUNS
 
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
+WITHDRAWN = "(withdrawn)"
 _RUN_ID = re.compile(r"[A-Za-z0-9._:+-]{1,200}")
 
 
@@ -86,6 +88,31 @@ def mark_interrupted(lake: Lake, *, alive: Collection[str]) -> list[str]:
     if dead:
         _overwrite(lake, [replace(run, state="interrupted", ended_at=now) for run in dead])
     return sorted(record.run_id for record in dead)
+
+
+def hide_in_arguments(lake: Lake, paths: Collection[str]) -> None:
+    """Take the names of withdrawn files out of the arguments of the runs that named them.
+
+    Raises:
+        LakeError: the table can't be read or written.
+    """
+    names = {path.rpartition("/")[2] for path in paths}
+    records = _read(lake, lake.runs())
+    told = [(record, _without_names(record.arguments, names)) for record in records]
+    changed = [replace(run, arguments=hidden) for run, hidden in told if hidden != run.arguments]
+    if changed:
+        _overwrite(lake, changed)
+
+
+def _without_names(arguments: str, names: Collection[str]) -> str:
+    """Return the JSON with `input` and `include` blanked where they name one of the files."""
+    values = json.loads(arguments)
+    hidden = {
+        key: WITHDRAWN
+        for key in ("input", "include")
+        if str(values.get(key) or "").rpartition("/")[2] in names
+    }
+    return json.dumps(values | hidden) if hidden else arguments
 
 
 def _read(lake: Lake, rows: DataFrame) -> list[RunRecord]:

@@ -16,7 +16,7 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_VERSION_PROPERTY = "captionlake.schema_version"
 BATCH_DEPTH_PROPERTY = "captionlake.batch_depth"
 TABLE_PROPERTY = "captionlake.table"
@@ -81,6 +81,19 @@ RUNS = StructType(
         _column("batches", ArrayType(_TEXT), "Batches that the run covered, for captions_latest"),
     ]
 )
+
+EXCLUSIONS = StructType(
+    [
+        _column("kind", _TEXT, "path or image: what the digest was made of"),
+        _column("digest", _TEXT, "SHA-256, so that the list doesn't name what was withdrawn; key"),
+        _column("excluded_at", _TIME, "UTC"),
+        _column("run_id", _TEXT, "Run of maintain_tables that put it on the list"),
+    ]
+)
+
+UNTOLD = frozenset({"path", "batch", "image_id", "detail", "caption", "arguments", "digest"})
+"""Columns that Delta's log keeps no smallest and largest value of: a deleted photograph would live
+on in it. (Of long texts it keeps 32 characters, which tell no path from another.)"""
 
 LISTING = pa.schema(
     [

@@ -101,6 +101,11 @@ def gpu_address() -> str:
     return addresses[0]
 
 
+def exclude_nothing(_image_id: str) -> bool:
+    """Let every image through."""
+    return False
+
+
 @dataclass(frozen=True)
 class CaptionPlan:
     """All that a worker needs besides its files.
@@ -110,12 +115,14 @@ class CaptionPlan:
         limits: what one file may cost.
         batch_images: images inferred together.
         decode_threads: threads that read and decode ahead of the model; 0 does it inline.
+        is_excluded: whether the image of this id was withdrawn; it is then not even decoded.
     """
 
     model: RuntimeFactory
     limits: DecodeLimits
     batch_images: int
     decode_threads: int
+    is_excluded: Callable[[str], bool] = exclude_nothing
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,7 @@ class CaptionWorker:
                 limits=self.plan.limits,
                 image_size=runtime.image_size,
                 known_images=self.known_images(),
+                is_excluded=self.plan.is_excluded,
             )
         prepared = map_ahead(prepare, self.source(batches), threads=threads, budget=budget)
         outcomes = infer(prepared, runtime, batch_images=self.plan.batch_images, budget=budget)

@@ -8,6 +8,7 @@ from datetime import datetime
 import pyarrow as pa
 
 CAPTIONED, REJECTED, ALREADY_CAPTIONED = "captioned", "rejected", "already_captioned"
+EXCLUDED = "excluded"
 
 OUTCOME_SCHEMA = pa.schema(
     [

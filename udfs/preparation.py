@@ -16,7 +16,7 @@ import numpy.typing as npt
 from models.images import DecodeLimits, Preprocessed
 from udfs.budget import TaskBudget
 from udfs.decoding import is_retry, preprocess_safely
-from udfs.outcome import ALREADY_CAPTIONED, Outcome
+from udfs.outcome import ALREADY_CAPTIONED, EXCLUDED, Outcome
 from udfs.sources import Content, SourceFile
 
 
@@ -43,9 +43,15 @@ class Preparation:
     """Reads, hashes and decodes the files of one task; safe in several threads."""
 
     def __init__(
-        self, *, limits: DecodeLimits, image_size: int, known_images: list[npt.NDArray[np.uint64]]
+        self,
+        *,
+        limits: DecodeLimits,
+        image_size: int,
+        known_images: list[npt.NDArray[np.uint64]],
+        is_excluded: Callable[[str], bool],
     ) -> None:
         self._limits = limits
+        self._is_excluded = is_excluded
         self._size = image_size
         self._known = known_images
         self._first_path: dict[str, str] = {}
@@ -66,6 +72,8 @@ class Preparation:
             return Prepared(outcome)
         if self._first_path.setdefault(outcome.image_id, file.path) != file.path:
             return Prepared(outcome, twin=True)
+        if self._is_excluded(outcome.image_id):
+            return Prepared(replace(outcome, status=EXCLUDED))
         if any(contains(keys, image_key(outcome.image_id)) for keys in self._known):
             return Prepared(replace(outcome, status=ALREADY_CAPTIONED))
         image = preprocess_safely(

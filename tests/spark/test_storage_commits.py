@@ -96,6 +96,24 @@ def test_a_chunk_of_several_batches_is_committed_once_and_leaves_nothing_pending
     assert pending(lake, files).num_rows == 0
 
 
+def test_excluded_paths_are_never_pending_and_counted_as_excluded(lake: Lake) -> None:
+    files = listing("a/1", "a/2")
+    excluded = files["path"].to_pylist()
+    for left_out in (excluded[:1], excluded):
+        waiting = find_pending(
+            lake,
+            files,
+            pipeline_version=STAMP.pipeline_version,
+            retry_limit=3,
+            transient_reasons=TRANSIENT,
+            excluded=left_out,
+        )
+        assert waiting["path"].to_pylist() == [path for path in excluded if path not in left_out]
+    commit_all(lake, listing("a/2"))
+    counts = reconcile(lake, files, stamp=STAMP, excluded=excluded)
+    assert (counts.found, counts.captioned, counts.excluded, counts.holds) == (2, 1, 1, True)
+
+
 def test_each_outcome_lands_on_its_own_path(lake: Lake) -> None:
     waiting = pending(lake, listing("a/1", "a/2", "a/3"))
     captions = pa.array([f"caption of {path}" for path in waiting["path"].to_pylist()][::-1])

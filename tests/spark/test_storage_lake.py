@@ -67,10 +67,70 @@ def test_a_table_with_a_column_of_another_type_is_refused(lake: Lake) -> None:
     assert "column score" in refusal(lake.spark, lake.uri)
 
 
-@pytest.mark.parametrize(("version", "words"), [("2", "schema version 2"), ("x", "another")])
+@pytest.mark.parametrize(("version", "words"), [("3", "schema version 3"), ("x", "another")])
 def test_a_newer_schema_version_is_refused(lake: Lake, version: str, words: str) -> None:
     set_property(lake, "captionlake.schema_version", version)
     assert words in refusal(lake.spark, lake.uri)
+
+
+def age(lake: Lake, *, lacking: dict[str, str]) -> None:
+    """Turn tables into what an older version wrote: a column fewer, the number of that version."""
+    for table, column in lacking.items():
+        uri = f"{lake.uri}/{table}"
+        frame = lake.spark.read.format("delta").load(uri).drop(column)
+        for name in ("delta.dataSkippingStatsColumns", "delta.logRetentionDuration"):
+            lake.spark.sql(f"ALTER TABLE delta.`{uri}` UNSET TBLPROPERTIES ('{name}')")
+        writer = frame.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
+        writer.partitionBy("batch" if table == "captions" else "run_id").save(uri)
+        lake.spark.sql(
+            f"ALTER TABLE delta.`{uri}` SET TBLPROPERTIES ('captionlake.schema_version' = '1')"
+        )
+
+
+def test_a_lake_of_an_older_version_gets_what_it_lacks_and_keeps_its_rows(lake: Lake) -> None:
+    add_caption(lake, "file:/in/a/1")
+    age(lake, lacking={"captions": "tries", "runs": "batches"})
+    assert "tries" not in lake.captions().columns
+    opened = open_lake(lake.spark, lake.uri, batch_depth=7)
+    assert opened.batch_depth == 1
+    for frame, schema in ((opened.captions(), CAPTIONS), (opened.runs(), RUNS)):
+        assert {field.name: field.dataType for field in frame.schema} == {
+            field.name: field.dataType for field in schema
+        }
+        assert all(field.metadata["comment"] for field in frame.schema)
+    (row,) = opened.captions().collect()
+    assert (row.path, row.tries) == ("file:/in/a/1", None)
+    for uri in (lake.captions_uri, lake.runs_uri):
+        properties, _ = table_metadata(lake.spark, uri)
+        assert properties["captionlake.schema_version"] == "2"
+        assert "path" not in properties["delta.dataSkippingStatsColumns"].split(",")
+    add_caption(opened, "file:/in/a/2")
+    table = IndependentReader(lake.captions_uri.removeprefix("file:")).to_pyarrow_table()
+    assert sorted(table["path"].to_pylist()) == ["file:/in/a/1", "file:/in/a/2"]
+
+
+def test_an_older_table_with_a_column_of_another_type_is_refused_and_left_alone(
+    lake: Lake,
+) -> None:
+    age(lake, lacking={"captions": "score"})
+    frame = lake.captions().withColumn("score", F.lit("high"))
+    writer = frame.write.format("delta").mode("append").option("mergeSchema", "true")
+    writer.save(lake.captions_uri)
+    assert "column score" in refusal(lake.spark, lake.uri)
+    properties, _ = table_metadata(lake.spark, lake.captions_uri)
+    assert properties["captionlake.schema_version"] == "1"
+
+
+def test_the_log_names_no_photograph(lake: Lake) -> None:
+    add_caption(lake, "file:/in/a/secret")
+    log = Path(lake.captions_uri.removeprefix("file:")) / "_delta_log"
+    assert not [file for file in log.glob("*.*") if b"secret" in file.read_bytes()]
+
+
+def add_caption(lake: Lake, path: str) -> None:
+    row = {"path": path, "batch": "a", "caption": f"of {path}", "status": "captioned"}
+    frame = lake.spark.createDataFrame([[row.get(name) for name in CAPTIONS.names]], CAPTIONS)
+    frame.write.format("delta").mode("append").save(lake.captions_uri)
 
 
 def test_a_place_that_cannot_be_written_is_refused_in_one_line(

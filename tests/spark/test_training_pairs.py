@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from pyspark.sql import functions as F
 from conf.errors import InputError, UsageError
 from conf.training import PairSettings
 from jobs.training_shards import SKIPPED, TrainingData, make_shards, open_shards, stream_rows
+from storage.excluded import IMAGE, PATH, Exclusions, digest_of
 from storage.hadoop import jvm
 
 SIDE = 16
@@ -132,6 +134,32 @@ def test_finished_shards_are_found_again(spark: SparkSession, folder: Path) -> N
     assert found is not None
     assert found.train.fingerprint == data.train.fingerprint
     assert open_shards(folder / "work", image_size=SIDE + 1) is None
+
+
+def test_withdrawn_photographs_are_left_out_and_older_shards_are_not_used(
+    spark: SparkSession, folder: Path
+) -> None:
+    shards_of(spark, folder, settings_of(folder))
+    (folder / "work" / "training" / "features").mkdir(parents=True)
+    by_path = digest_of(PATH, f"file:{folder}/images/0.png")
+    content = (folder / "images" / "nested" / "1.png").read_bytes()
+    by_bytes = digest_of(IMAGE, hashlib.sha256(content).hexdigest())
+    exclusions = Exclusions(frozenset([by_path]), frozenset([by_bytes]))
+    assert open_shards(folder / "work", image_size=SIDE, exclusions=exclusions) is None
+    data = make_shards(
+        spark,
+        settings_of(folder),
+        folder / "work",
+        image_size=SIDE,
+        env_local=True,
+        exclusions=exclusions,
+    )
+    assert sorted([*data.train.names, *data.dev.names]) == ["2.png", "3.png", "4.png", "5.png"]
+    assert not (folder / "work" / "training").exists()
+    for file in filter(Path.is_file, (folder / "work").rglob("*")):
+        assert b"Level 0" not in file.read_bytes()
+        assert b"1.png" not in file.read_bytes()
+    assert open_shards(folder / "work", image_size=SIDE, exclusions=exclusions) is not None
 
 
 def test_images_without_captions_option_is_wrong_use(spark: SparkSession, folder: Path) -> None:

@@ -1,0 +1,146 @@
+"""One Delta table of a lake: made on first use, checked on every other, upgraded when older."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from delta.tables import DeltaTable
+from pyspark.sql import SparkSession
+from pyspark.sql.types import ArrayType, MapType, StructType
+
+from conf.errors import LakeError
+from storage.delta_log import is_conflict, table_metadata
+from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, path_exists
+from storage.schemas import (
+    BATCH_DEPTH_PROPERTY,
+    SCHEMA_VERSION,
+    SCHEMA_VERSION_PROPERTY,
+    UNTOLD,
+)
+
+_OTHER_LAKE = "Give --lake another folder, or move what is there away."
+log = logging.getLogger("captionlake")
+
+
+def open_table(
+    spark: SparkSession, uri: str, schema: StructType, *, partition: str | None, batch_depth: int
+) -> Mapping[str, str]:
+    """Return the table's properties, after creating, upgrading or checking it.
+
+    Raises:
+        LakeError: not a table of this software, of another schema, or of a newer version.
+    """
+    if not DeltaTable.isDeltaTable(spark, uri):
+        _refuse_strangers(spark, uri)
+        _create(spark, uri, schema, partition, batch_depth)
+    properties, columns = table_metadata(spark, uri)
+    if _check_version(uri, properties) < SCHEMA_VERSION:
+        _check_columns(uri, columns, schema, may_lack=True)
+        _upgrade(spark, uri, schema, partition)
+        properties, columns = table_metadata(spark, uri)
+    _check_columns(uri, columns, schema)
+    return properties
+
+
+def _create(
+    spark: SparkSession, uri: str, schema: StructType, partition: str | None, batch_depth: int
+) -> None:
+    """Create the table; where another process was quicker, its table counts."""
+    builder = DeltaTable.createIfNotExists(spark).location(uri).addColumns(schema)
+    properties = _properties(schema, partition) | {
+        BATCH_DEPTH_PROPERTY: str(batch_depth),
+        # A commit that read nothing (a blind append) must also conflict with one that did.
+        "delta.isolationLevel": "Serializable",
+    }
+    for name, value in properties.items():
+        builder = builder.property(name, value)
+    if partition is not None:
+        builder = builder.partitionedBy(partition)
+    try:
+        builder.execute()
+    except JAVA_ERRORS:
+        if not DeltaTable.isDeltaTable(spark, uri):
+            raise
+
+
+def _properties(schema: StructType, partition: str | None) -> dict[str, str]:
+    """What every table of this version has, also one that was upgraded to it."""
+    told = [
+        column.name
+        for column in schema
+        if column.name not in {*UNTOLD, partition}
+        and not isinstance(column.dataType, ArrayType | MapType)
+    ]
+    return {
+        SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION),
+        "delta.dataSkippingStatsColumns": ",".join(told),
+        # As long as VACUUM keeps files: older versions can't be read anyway.
+        "delta.logRetentionDuration": "interval 7 days",
+    }
+
+
+def _upgrade(spark: SparkSession, uri: str, schema: StructType, partition: str | None) -> None:
+    """Add the columns that an older version lacked, then say that the table is of this version.
+
+    Killed in between, it is done again. Where another process upgrades at once, both may win.
+    """
+    try:
+        _add_columns(spark, uri, schema)
+        wanted = _properties(schema, partition)
+        values = ", ".join(f"'{name}' = '{value}'" for name, value in wanted.items())
+        table = uri.replace("`", "``")
+        spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ({values})")
+    except JAVA_ERRORS as error:
+        if not is_conflict(error) or _version_of(table_metadata(spark, uri)[0]) != SCHEMA_VERSION:
+            raise
+    log.info("%s was upgraded to schema version %d", uri, SCHEMA_VERSION)
+
+
+def _add_columns(spark: SparkSession, uri: str, schema: StructType) -> None:
+    if set(schema.names) <= set(table_metadata(spark, uri)[1].names):
+        return
+    nothing = spark.createDataFrame([], schema).write.format("delta").mode("append")
+    nothing.option("mergeSchema", "true").save(uri)
+
+
+def _refuse_strangers(spark: SparkSession, uri: str) -> None:
+    """Raise LakeError where a folder holds files but no Delta table."""
+    if path_exists(spark, uri) and len(file_system(spark, uri).listStatus(hadoop_path(spark, uri))):
+        raise LakeError(f"{uri} holds files that are no Delta table.", remedy=_OTHER_LAKE)
+
+
+def _version_of(properties: Mapping[str, str]) -> int | None:
+    version = properties.get(SCHEMA_VERSION_PROPERTY, "")
+    known = version.isdecimal() and properties.get(BATCH_DEPTH_PROPERTY, "").isdecimal()
+    return int(version) if known else None
+
+
+def _check_version(uri: str, properties: Mapping[str, str]) -> int:
+    """Return the table's version; raise LakeError for one that this software doesn't know."""
+    version = _version_of(properties)
+    if version is None:
+        raise LakeError(f"{uri} is a Delta table of another software.", remedy=_OTHER_LAKE)
+    if version > SCHEMA_VERSION:
+        raise LakeError(
+            f"{uri} has schema version {version}, and this software knows {SCHEMA_VERSION}.",
+            remedy="Update this software, or give --lake another folder.",
+        )
+    return version
+
+
+def _check_columns(
+    uri: str, found: StructType, expected: StructType, *, may_lack: bool = False
+) -> None:
+    """Raise LakeError unless the table has all expected columns; others are left alone."""
+    kinds = {field.name: field.dataType for field in found}
+    wrong = [
+        field.name
+        for field in expected
+        if (field.name in kinds or not may_lack) and kinds.get(field.name) != field.dataType
+    ]
+    if wrong:
+        raise LakeError(
+            f"{uri} has another schema: column {', '.join(wrong)} is missing or of another type.",
+            remedy=_OTHER_LAKE,
+        )

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,10 +14,10 @@ from conf.errors import CaptionlakeError, UsageError
 from conf.resolve import Resolved, resolve
 from conf.settings import Settings
 from jobs.stopping import Stop, Terminated, run_stoppable
+from jobs.streams import own_streams
 
 TERMINATED_EXIT_CODE = 143
 PID_FILE_VARIABLE = "CAPTIONLAKE_DRIVER_PID_FILE"
-STREAMS_VARIABLE = "CAPTIONLAKE_STREAMS"
 # In abfs:// and wasb:// the part before the @ is the container, not a user.
 _USER_INFO = re.compile(r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://[^/@\s]+@")
 _TOKEN = re.compile(r"(?i)((?:token|secret|password|sig|signature|key)=)[^&\s]+")
@@ -36,31 +35,28 @@ def run_command(
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run one job and return the exit code of `conf.errors` (0, or 143 when terminated)."""
-    _reconnect_streams()
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    logging.getLogger("py4j").setLevel(logging.WARNING)
-    _announce_driver()
-    try:
-        resolved, switches = resolve(
-            settings_type,
-            sys.argv[1:] if arguments is None else arguments,
-            command=command,
-            description=description,
-            variables=os.environ,
-        )
-        if switches.print_config:
-            print(redact(resolved.describe()))
-            return 0
-        run_stoppable(lambda stop: main(resolved, stop))
-    except CaptionlakeError as failure:
-        print(f"{command}: {redact(str(failure))}", file=sys.stderr)
-        return failure.exit_code
-    except Terminated:
-        print(f"{command}: terminated; what was committed stays.", file=sys.stderr)
-        return TERMINATED_EXIT_CODE
-    return 0
+    with own_streams():
+        _log_to_standard_error()
+        _announce_driver()
+        try:
+            resolved, switches = resolve(
+                settings_type,
+                sys.argv[1:] if arguments is None else arguments,
+                command=command,
+                description=description,
+                variables=os.environ,
+            )
+            if switches.print_config:
+                print(redact(resolved.describe()))
+                return 0
+            run_stoppable(lambda stop: main(resolved, stop))
+        except CaptionlakeError as failure:
+            print(f"{command}: {redact(str(failure))}", file=sys.stderr)
+            return failure.exit_code
+        except Terminated:
+            print(f"{command}: terminated; what was committed stays.", file=sys.stderr)
+            return TERMINATED_EXIT_CODE
+        return 0
 
 
 def redact(text: str) -> str:
@@ -75,19 +71,11 @@ def required(settings: Settings, *names: str) -> None:
         raise UsageError(f"{' and '.join(missing)} must be given.", remedy="See --help.")
 
 
-def _reconnect_streams() -> None:
-    """Write to spark-submit.sh's own standard output and error.
-
-    Under spark-submit both come out of the JVM as one pipe: errors would stand in the output, and
-    a person at a terminal would see no progress bar.
-    """
-    folder = os.environ.get(STREAMS_VARIABLE)
-    for stream in (sys.stdout, sys.stderr) if folder else ():
-        stream.flush()
-        with suppress(OSError):  # a socket can't be opened by name; the JVM's pipe will do
-            theirs = os.open(f"{folder}/{stream.fileno()}", os.O_WRONLY | os.O_APPEND)
-            os.dup2(theirs, stream.fileno())
-            os.close(theirs)
+def _log_to_standard_error() -> None:
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
 def _announce_driver() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from conf.settings import Settings
+from conf.settings import RunId, Settings
 
 
 class BatchSettings(Settings):
@@ -17,4 +17,4 @@ class RunSettings(Settings):
     """Settings of `check_run`."""
 
     lake: str | None = Field(None, description="folder of the Delta tables")
-    run_id: str | None = Field(None, description="the run that is judged")
+    run_id: RunId | None = Field(None, description="the run that is judged")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL = str(REPOSITORY / "models" / "default")
@@ -21,6 +21,15 @@ RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9._:+-]{1,200}")
 MEBIBYTE = 2**20
 OnClaimed = Literal["wait", "skip", "fail"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _refuse_odd_run_id(value: str) -> str:
+    if not RUN_ID_PATTERN.fullmatch(value):
+        raise ValueError("takes up to 200 letters, digits and . _ : + -")
+    return value
+
+
+RunId = Annotated[str, AfterValidator(_refuse_odd_run_id)]
 
 
 class Settings(BaseModel):
@@ -93,7 +102,7 @@ class CaptionSettings(WorkerSettings):
     require_success: bool = Field(
         False, description="refuse a batch folder that has no _SUCCESS marker yet"
     )
-    run_id: str = Field(
+    run_id: RunId = Field(
         default_factory=lambda: uuid4().hex,
         description="name of this run; one that already succeeded passes at once",
     )
@@ -121,10 +130,3 @@ class CaptionSettings(WorkerSettings):
         2000, ge=1, description="files per commit; a killed run loses at most about one chunk"
     )
     chunk_bytes: int = Field(1024 * MEBIBYTE, ge=1, description="bytes per commit")
-
-    @field_validator("run_id")
-    @classmethod
-    def _run_id_is_plain(cls, value: str) -> str:
-        if not RUN_ID_PATTERN.fullmatch(value):
-            raise ValueError("takes up to 200 letters, digits and . _ : + -")
-        return value

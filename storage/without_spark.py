@@ -11,15 +11,18 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from deltalake import DeltaTable
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileType
 
 from conf.errors import EnvironmentFault
+from conf.settings import RUN_ID_PATTERN
 
 # Beside what a path may hold, the separators of scheme, port and container.
 _NOT_ESCAPED = "/:@"
+_QUERY = "SELECT * FROM runs WHERE run_id = '{}'"
 
 
 def file_exists(folder: str, name: str) -> bool:
@@ -42,15 +45,19 @@ def read_run(lake: str, run_id: str) -> dict[str, Any] | None:
     """Return the run's row of the table `runs`; None without a row or without a table.
 
     Raises:
+        ValueError: such a run id can't be.
         EnvironmentFault: the file system doesn't answer.
     """
+    if not RUN_ID_PATTERN.fullmatch(run_id):
+        raise ValueError(f"not a run id: {run_id!r}")
     with _reported(lake):
         try:
             table = DeltaTable(_as_url(f"{lake.rstrip('/')}/runs"))
         except TableNotFoundError:
             return None
-        found = table.to_pyarrow_table(filters=[("run_id", "=", run_id)])
-    rows: list[dict[str, Any]] = found.to_pylist()
+        # Not through Arrow's reader: its threads call Python, and abort it if it is just ending.
+        found = QueryBuilder().register("runs", table).execute(_QUERY.format(run_id))
+        rows: list[dict[str, Any]] = pa.RecordBatchReader.from_stream(found).read_all().to_pylist()
     return rows[0] if rows else None
 
 

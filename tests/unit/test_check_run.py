@@ -71,6 +71,10 @@ def test_any_other_row_fails_with_its_reason(
     assert reason in capsys.readouterr().err
 
 
+def test_a_run_id_that_can_not_be_is_wrong_use(tmp_path: Path) -> None:
+    assert check(tmp_path, "night' OR ''='") == 2
+
+
 def test_a_lake_that_was_never_made_holds_no_run(tmp_path: Path) -> None:
     assert check(tmp_path / "nowhere") == 8
 

@@ -80,6 +80,12 @@ def succeeded_runs(lake: Lake, *, pipeline_version: str) -> list[RunRecord]:
     return _read(lake, rows)
 
 
+def list_runs(lake: Lake, *, job: str) -> list[RunRecord]:
+    """Return a job's runs, the oldest first."""
+    rows = _read(lake, lake.runs().where(F.col("job") == F.lit(job)))
+    return sorted(rows, key=lambda run: (run.started_at, run.run_id))
+
+
 def mark_interrupted(lake: Lake, *, alive: Collection[str]) -> list[str]:
     """Mark `running` rows whose run is not alive as `interrupted`; return their ids."""
     running = _read(lake, lake.runs().where(F.col("state") == F.lit("running")))

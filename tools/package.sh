@@ -33,7 +33,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 with ZipFile("dist/captionlake.zip", "w", ZIP_DEFLATED) as archive:
     for package in sys.argv[1:]:
         for path in sorted(Path(package).rglob("*")):
-            if path.suffix in (".py", ".toml", ".properties") and "default" not in path.parts:
+            if path.suffix in (".py", ".toml", ".properties", ".html") and "default" not in path.parts:
                 archive.write(path)
 END
 }

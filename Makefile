@@ -26,7 +26,7 @@ format: setup  ## Format and repair what ruff can
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench:  ## Measure side by side; ARGS="runtimes" or "preprocessing" and its options
+bench:  ## Measure side by side; ARGS="[scale|runtimes|preprocessing] and its options"
 	@tools/setup.sh run bench
 	@$(PYTHON) -m benchmarks $(ARGS)
 

@@ -1,10 +1,12 @@
-"""Run one of the benchmarks: `python -m benchmarks NAME [its options]`."""
+"""Run one of the benchmarks: `python -m benchmarks [NAME] [its options]`, default `throughput`."""
 
 from __future__ import annotations
 
 import runpy
 import sys
 from pathlib import Path
+
+DEFAULT = "throughput"
 
 
 def names() -> list[str]:
@@ -16,8 +18,11 @@ def names() -> list[str]:
 
 def main() -> int:
     """Run the benchmark that the first argument names."""
-    if len(sys.argv) < 2 or sys.argv[1] not in names():
-        print(f"Name a benchmark: {', '.join(names())}.", file=sys.stderr)
+    known = names()
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.argv.insert(1, DEFAULT)
+    if sys.argv[1] not in known:
+        print(f"Name a benchmark: {', '.join(known)}.", file=sys.stderr)
         return 2
     name = sys.argv.pop(1)
     runpy.run_module(f"benchmarks.{name}", run_name="__main__", alter_sys=True)

@@ -15,16 +15,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from benchmarks.shared.packages import Pixels, load_pixels, write_untrained
 from conf.settings import DEFAULT_MODEL
-from models.images import preprocess_image
 from models.package import ModelPackage, open_package
 from models.runtime import CaptionRuntime, Precision, Runtime, load_runtime
 from models.samples import sample_photographs
-
-Pixels = npt.NDArray[np.uint8]
 
 
 class Cost(NamedTuple):
@@ -62,7 +57,7 @@ def main() -> None:
     files = sorted(options.images.iterdir()) if options.images else list(sample_photographs())
     default = open_package(DEFAULT_MODEL)
     with tempfile.TemporaryDirectory() as folder:
-        inception = write_untrained("inception_v3", default, files, Path(folder))
+        inception = write_untrained("inception_v3", default, files, Path(folder, "inception_v3"))
         for package in (default, inception):
             pixels = load_pixels(files, package.config.image_size, count=options.count)
             costs = measure(
@@ -73,40 +68,6 @@ def main() -> None:
                 beam_width=options.beam_width,
             )
             print_costs(package, costs, images=options.count)
-
-
-def load_pixels(files: list[Path], side: int, *, count: int) -> Pixels:
-    """`count` different images uint8 [B, S, S, 3]: crops of the photographs, seeded."""
-    generator = np.random.default_rng(0)
-    whole = [preprocess_image(file.read_bytes(), size=2 * side).pixels for file in files]
-    known = [pixels for pixels in whole if pixels is not None]
-    places = generator.integers(0, side, (count, 2))
-    return np.stack(
-        [
-            known[number % len(known)][top : top + side, left : left + side]
-            for number, (top, left) in enumerate(places)
-        ]
-    )
-
-
-def write_untrained(
-    encoder: str, like: ModelPackage, files: list[Path], folder: Path
-) -> ModelPackage:
-    """A package with another encoder and the default model's words, its weights untrained."""
-    from models.captioner import Captioner, CaptionerConfig
-    from models.encoders import ENCODERS
-    from models.packaging import write_package
-
-    side = ENCODERS[encoder].image_size
-    fields = {**like.config.captioner, "encoder": encoder, "image_size": side}
-    return write_package(
-        folder / encoder,
-        Captioner(CaptionerConfig(**fields)),
-        tokenizer=like.tokenizer,
-        model_card="Untrained, for measuring speed.\n",
-        calibration=load_pixels(files, side, count=16),
-        name=encoder,
-    )
 
 
 def measure(

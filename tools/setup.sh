@@ -19,8 +19,11 @@ main() {
 
 is_ready() {
   environment_is_current "$1" && jars_are_current jars || return 1
-  [[ $1 != dev ]] || jars_are_current jars-test
+  ! needs_hdfs "$1" || jars_are_current jars-test
 }
+
+# The tests and the benchmark start an HDFS of their own.
+needs_hdfs() { [[ $1 == dev || $1 == bench ]]; }
 
 set_up() {
   mkdir -p .cache
@@ -29,7 +32,7 @@ set_up() {
   : >"$LOG"
   environment_is_current "$1" || make_environment "$1"
   jars_are_current jars || fetch_jars jars
-  [[ $1 != dev ]] || jars_are_current jars-test || fetch_jars jars-test
+  ! needs_hdfs "$1" || jars_are_current jars-test || fetch_jars jars-test
   exec 9>&-
 }
 

@@ -1,0 +1,1 @@
+"""What the contestants and the tables of the benchmarks share."""

@@ -147,6 +147,7 @@ class CaptionWorker:
         budget = TaskBudget(decodes_ahead=threads > 0)
         with budget.measure("load"):
             runtime = load_once(self.plan.model)
+            as_batch([])  # pyarrow imports pandas for the first row; here it may be ahead of it
             prepare = Preparation(
                 limits=self.plan.limits,
                 image_size=runtime.image_size,

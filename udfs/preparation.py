@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -106,18 +106,16 @@ def map_ahead(
     budget: TaskBudget,
 ) -> Iterator[Prepared]:
     """Map in order, `threads` files ahead of the consumer; with 0 threads when asked for."""
-    remaining = budget.waiting(files)
     if threads == 0:
-        yield from map(function, remaining)
+        yield from map(function, budget.waiting(files))
         return
     with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Future[Prepared]] = deque(
-            pool.submit(function, file) for file in islice(remaining, 2 * threads)
-        )
+        with budget.measure("wait"):
+            ahead = deque(pool.submit(function, file) for file in islice(files, 2 * threads))
         while ahead:
             with budget.measure("wait"):
                 result = ahead.popleft().result()
-            ahead.extend(pool.submit(function, file) for file in islice(remaining, 1))
+                ahead.extend(pool.submit(function, file) for file in islice(files, 1))
             yield result
 
 

@@ -68,7 +68,7 @@ def test_the_stages_add_up_to_the_time_of_the_tasks(
     (run,) = runs(tmp_path / "lake").values()
     seconds = dict(run["stage_seconds"])
     parts = sum(seconds.get(stage, 0.0) for stage in WORKER_STAGES)
-    assert parts == pytest.approx(seconds["tasks"], rel=0.1)
+    assert parts == pytest.approx(seconds["tasks"], rel=0.2)
     measured = ("read", "decode", "encode", "generate", "write", "listing", "commit", "reconcile")
     assert all(seconds[stage] > 0 for stage in measured)
 

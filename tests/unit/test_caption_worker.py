@@ -160,7 +160,7 @@ def test_the_stages_of_a_task_add_up(threads: int) -> None:
     run(files, threads=threads, account=budgets.append)
     (seconds,) = budgets
     parts = sum(seconds.get(stage, 0.0) for stage in WORKER_STAGES)
-    assert parts == pytest.approx(seconds["tasks"], rel=0.1)
+    assert parts == pytest.approx(seconds["tasks"], rel=0.25)
     assert ("decode_ahead" in seconds, "decode" in seconds) == (threads > 0, threads == 0)
 
 

@@ -52,11 +52,14 @@ class Scene:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure a stage of the driver; one that comes again adds up."""
+        """Measure a stage of the driver."""
         started = time.monotonic()
         yield
-        passed = time.monotonic() - started
-        self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + passed
+        self.add_seconds(name, time.monotonic() - started)
+
+    def add_seconds(self, name: str, seconds: float) -> None:
+        """Add to a stage of the driver."""
+        self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + seconds
 
 
 class Recording:
@@ -97,7 +100,7 @@ def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[
     recording = CaptionRecording(scene, _first_row(scene, settings, stamp))
     started = time.monotonic()
     with written(recording, scene.lake, scene.stop):
-        scene.stage_seconds["bookkeeping"] = time.monotonic() - started
+        scene.add_seconds("bookkeeping", time.monotonic() - started)
         yield recording
 
 

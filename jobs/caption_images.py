@@ -21,10 +21,10 @@ from jobs.claiming import Settled, settle
 from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
 from jobs.inference import ImageMemory, inference_of
-from jobs.recording import JOB, Scene, recorded
+from jobs.recording import JOB, Recording, Scene, recorded
 from jobs.session import session
 from jobs.stopping import Stop
-from jobs.summary import as_json, print_captions, print_dry_run, print_summary
+from jobs.summary import print_captions, print_dry_run, print_summary
 from jobs.warming import warm_workers
 from models.identity import pipeline_version
 from models.package import ModelPackage, open_package
@@ -39,7 +39,6 @@ from storage.captions import (
 )
 from storage.claims import Claims
 from storage.exclusions import ExclusionList
-from storage.hadoop import write_text
 from storage.lake import open_lake
 from storage.listing import list_files
 from storage.paths import default_batch_depth, qualify
@@ -104,7 +103,7 @@ def caption(
     """Caption what is pending, account for every listed file, and tell the result."""
     with scene.stage("bookkeeping"):
         earlier = find_run(scene.lake, settings.run_id)
-    if has_succeeded(earlier):
+    if has_succeeded(scene, settings, earlier):
         return
     stamp = stamp_of(settings, package)
     with scene.stage("pending"):
@@ -133,7 +132,7 @@ def caption(
         )
         if settled.has_waited:  # perhaps for this very run, started twice
             earlier = find_run(scene.lake, settings.run_id)
-            if has_succeeded(earlier):
+            if has_succeeded(scene, settings, earlier):
                 return
         with scene.stage("bookkeeping"):  # a run may have died as we waited
             mark_interrupted(scene.lake, alive=claims.live_runs())
@@ -149,15 +148,14 @@ def caption(
                 print_captions(scene.lake, record.row, scene.listing)
             print_summary(scene.lake, record.row, tally)
             judge(counts, listed=scene.listing.num_rows, settings=settings)
-    if settings.summary_json is not None:
-        write_text(scene.spark, settings.summary_json, as_json(record.row))
 
 
-def has_succeeded(earlier: RunRecord | None) -> bool:
+def has_succeeded(scene: Scene, settings: CaptionSettings, earlier: RunRecord | None) -> bool:
     """Whether the run has succeeded before, which is told."""
     if earlier is None or earlier.state != "succeeded":
         return False
     print(f"Run {earlier.run_id} has already succeeded; nothing to do.")
+    Recording(earlier, summary_uri=settings.summary_json).write_summary(scene.spark)
     return True
 
 

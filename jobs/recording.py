@@ -18,8 +18,10 @@ from conf.version import VERSION
 from jobs.captioning import Tally
 from jobs.cli import redact
 from jobs.stopping import Stop
+from jobs.summary import as_json
 from storage.captions import Reconciliation, Stamp
 from storage.exclusions import ExclusionList
+from storage.hadoop import reported_as, write_text
 from storage.lake import Lake
 from storage.paths import batches_of
 from storage.runs import RunRecord, RunState, write_run
@@ -65,15 +67,27 @@ class Scene:
 class Recording:
     """A run's row, as it stands."""
 
-    def __init__(self, row: RunRecord) -> None:
+    def __init__(self, row: RunRecord, *, summary_uri: str | None = None) -> None:
         self.row = row
+        self._summary_uri = summary_uri
+
+    def end(self, state: RunState) -> None:
+        """Set how and when the run ended."""
+        self.row = replace(self.row, state=state, ended_at=datetime.now(tz=UTC))
+
+    def write_summary(self, spark: SparkSession) -> None:
+        """Write the row as JSON where that was asked; raises LakeError where it fails."""
+        if self._summary_uri is not None:
+            failure = f"Can't write {self._summary_uri}"
+            with reported_as(LakeError, failure, remedy="Check --summary-json."):
+                write_text(spark, self._summary_uri, as_json(self.row))
 
 
 class CaptionRecording(Recording):
     """The row of a run that captions."""
 
-    def __init__(self, scene: Scene, row: RunRecord) -> None:
-        super().__init__(row)
+    def __init__(self, scene: Scene, row: RunRecord, *, summary_uri: str | None) -> None:
+        super().__init__(row, summary_uri=summary_uri)
         self._scene = scene
 
     def finish(self, counts: Reconciliation, tally: Tally) -> None:
@@ -97,7 +111,8 @@ class CaptionRecording(Recording):
 @contextmanager
 def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[CaptionRecording]:
     """Write the captioning run's row at its begin and at its end, whatever the end is."""
-    recording = CaptionRecording(scene, _first_row(scene, settings, stamp))
+    row = _first_row(scene, settings, stamp)
+    recording = CaptionRecording(scene, row, summary_uri=settings.summary_json)
     started = time.monotonic()
     with written(recording, scene.lake, scene.stop):
         scene.add_seconds("bookkeeping", time.monotonic() - started)
@@ -110,11 +125,25 @@ def written(recording: Recording, lake: Lake, stop: Stop) -> Iterator[None]:
     write_run(lake, recording.row)
     try:
         yield
+        recording.end("succeeded")
+        recording.write_summary(lake.spark)
     except BaseException:
         stop.begin_closing()
-        _end(recording, lake, "interrupted" if stop.is_asked else "failed")
+        recording.end("interrupted" if stop.is_asked else "failed")
+        with _warned(f"The run's end ({recording.row.state}) could not be recorded"):
+            write_run(lake, recording.row)
+            recording.write_summary(lake.spark)
         raise
-    _end(recording, lake, "succeeded")
+    write_run(lake, recording.row)
+
+
+@contextmanager
+def _warned(message: str) -> Iterator[None]:
+    """Log what goes wrong, since the failure that is being told already matters more."""
+    try:
+        yield
+    except LakeError as failure:
+        log.warning("%s: %s", message, failure)
 
 
 def _first_row(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> RunRecord:
@@ -129,13 +158,3 @@ def _first_row(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> RunReco
         started_at=datetime.now(tz=UTC),
         batches=tuple(batches.unique().to_pylist()),
     )
-
-
-def _end(recording: Recording, lake: Lake, state: RunState) -> None:
-    recording.row = replace(recording.row, state=state, ended_at=datetime.now(tz=UTC))
-    try:
-        write_run(lake, recording.row)
-    except LakeError as failure:
-        if state == "succeeded":
-            raise
-        log.warning("The run's end (%s) could not be recorded: %s", state, failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -167,12 +168,16 @@ def test_a_run_that_already_succeeded_passes_at_once(
         "input": str(tmp_path / "in"),
         "lake": str(tmp_path / "lake"),
         "run_id": "night",
+        "summary_json": str(tmp_path / "summary.json"),
     }
     run_job(spark, tiny_package, **arguments)
+    lost = (tmp_path / "summary.json").read_text()
+    (tmp_path / "summary.json").unlink()
     fill(tmp_path / "in", 2)
     run_job(spark, tiny_package, **arguments)
     assert "already succeeded" in capsys.readouterr().out
     assert len(captions(tmp_path / "lake")) == 1
+    assert figures_of(tmp_path / "summary.json") == json.loads(lost)
 
 
 def test_a_dry_run_writes_no_row(
@@ -232,9 +237,34 @@ def test_too_many_rejects_fail_the_run_after_committing(
             lake=str(tmp_path / "lake"),
             max_rejected_share=0.4,
             run_id="poor",
+            summary_json=str(tmp_path / "summary.json"),
         )
     assert len(captions(tmp_path / "lake")) == 2
     assert runs(tmp_path / "lake")["poor"]["state"] == "failed"
+    figures = figures_of(tmp_path / "summary.json")
+    assert (figures["state"], figures["captioned"], figures["rejected"]) == ("failed", 1, 1)
+
+
+def figures_of(summary: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads(summary.read_text())
+    return figures
+
+
+def test_a_summary_that_cannot_be_written_fails_the_run(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    fill(tmp_path / "in", 1)
+    (tmp_path / "taken").touch()
+    with pytest.raises(LakeError, match="--summary-json"):
+        run_job(
+            spark,
+            tiny_package,
+            input=str(tmp_path / "in"),
+            lake=str(tmp_path / "lake"),
+            run_id="unheard",
+            summary_json=str(tmp_path / "taken" / "summary.json"),
+        )
+    assert runs(tmp_path / "lake")["unheard"]["state"] == "failed"
 
 
 def test_a_retry_of_a_run_answers_for_the_rows_of_its_first_try(

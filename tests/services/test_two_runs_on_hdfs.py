@@ -1,0 +1,109 @@
+"""Whole runs started together, in processes of their own, over overlapping batches on HDFS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from hdfs import InsecureClient
+
+from models.package import ModelPackage
+from tests.captioning import photograph
+from tests.faults.delta_over_http import DeltaOverHttp, Row
+from tests.faults.observer import Observer
+from tests.services.hdfs_daemons import Hdfs
+from tests.services.submitting import Submission
+
+pytestmark = pytest.mark.timeout(900)  # seconds; two Spark starts side by side
+
+Submit = Callable[..., Submission]
+BATCH_FILES = 40
+CHUNK_FILES = 8
+
+
+class Night:
+    """Three batches and a lake; one run takes the first two, another the last two."""
+
+    def __init__(self, hdfs: Hdfs, submit: Submit, package: ModelPackage, *, root: str) -> None:
+        self.client = InsecureClient(hdfs.web_uri, user="root")
+        self.root = root
+        self._uri = f"{hdfs.uri}{root}"
+        self._submit = submit
+        self._package = package
+        for batch in range(3):
+            for seed in range(batch * BATCH_FILES, (batch + 1) * BATCH_FILES):
+                self.client.write(f"{root}/in/{batch}/{seed:03d}.png", photograph(seed))
+
+    def start(self, run_id: str, batches: str) -> Submission:
+        return self._submit(
+            *("caption_images", "--input", f"{self._uri}/in/{batches}", "--lake"),
+            *(f"{self._uri}/lake", "--run-id", run_id, "--chunk-files", str(CHUNK_FILES)),
+            *("--batch-depth", "1", "--precision", "float32"),
+            *("--model", str(self._package.directory)),
+            folder=self._package.directory.parent,
+        )
+
+    def run_both(self) -> tuple[Observer, dict[str, Row]]:
+        """Start both at once; return what a reader saw meanwhile, and the rows of the runs."""
+        observer = Observer(self.client, f"{self.root}/lake/captions", chunk_files=CHUNK_FILES)
+        with observer.watching():
+            both = [self.start("first", "{0,1}"), self.start("second", "{1,2}")]
+            for one in both:
+                code, _, errors = one.wait()
+                assert code == 0, errors
+        runs = DeltaOverHttp(self.client, f"{self.root}/lake/runs").to_the_end()
+        return observer, {run["run_id"]: run for run in runs}
+
+
+@contextmanager
+def no_claims(night: Night) -> Iterator[None]:
+    """Take every claim away within a second, so that no run can wait for another's end."""
+    folder = f"{night.root}/lake/_captionlake/claims"
+    stop = threading.Event()
+
+    def sweep() -> None:
+        seen: set[str] = set()
+        while not stop.wait(0.5):
+            claims = {name for name in night.client.list(folder) if name.endswith(".json")}
+            for name in claims & seen:  # written in full by now
+                night.client.delete(f"{folder}/{name}")
+            seen = claims
+
+    night.client.makedirs(folder)
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        sweeper.join()
+
+
+def check_table(observer: Observer) -> None:
+    assert observer.complaints == []
+    assert len(observer.rows) == 3 * BATCH_FILES
+    assert {row["status"] for row in observer.rows.values()} == {"captioned"}
+
+
+def test_the_later_run_waits_for_the_earlier_and_does_only_what_is_left(
+    hdfs: Hdfs, submit: Submit, tiny_package: ModelPackage
+) -> None:
+    observer, runs = Night(hdfs, submit, tiny_package, root="/waiting").run_both()
+    check_table(observer)
+    assert {run["state"] for run in runs.values()} == {"succeeded"}
+    later = max(runs.values(), key=lambda run: run["already_done"])
+    assert later["already_done"] == BATCH_FILES
+    assert sorted(run["captioned"] for run in runs.values()) == [BATCH_FILES, 2 * BATCH_FILES]
+
+
+def test_without_claims_the_table_is_right_all_the_same(
+    hdfs: Hdfs, submit: Submit, tiny_package: ModelPackage
+) -> None:
+    night = Night(hdfs, submit, tiny_package, root="/unclaimed")
+    with no_claims(night):
+        observer, runs = night.run_both()
+    check_table(observer)
+    assert {run["state"] for run in runs.values()} == {"succeeded"}
+    assert all(run["found"] == 2 * BATCH_FILES for run in runs.values())

@@ -86,7 +86,7 @@ class ScheduleSettings(Settings):
     encoder_rate: Rate = Field(0.2, description="the encoder's rate relative to the decoder's")
     tuned_share: Share = Field(0.5, description="share of the encoder's layers that change")
     self_critical_epochs: Count = Field(12, description="epochs that maximise CIDEr of samples")
-    self_critical_rate: Rate = Field(1.5e-4, description="their highest learning rate")
+    self_critical_rate: Rate = Field(1e-4, description="their highest learning rate")
     samples: int = Field(5, ge=2, description="captions sampled per photograph for CIDEr")
     batch_images: Positive = Field(20, description="photographs per step, with all their captions")
     views: Positive = Field(4, description="augmented views per photograph in the feature cache")

@@ -47,11 +47,11 @@ class Phase:
 
 
 def default_phases() -> tuple[Phase, ...]:
-    """The phases that trained the default model."""
+    """The phases of a training unless others are asked for."""
     return (
         Phase("frozen", epochs=8, learning_rate=1e-3),
         Phase("finetune", epochs=5, learning_rate=4e-4, warmup_steps=100),
-        Phase("self_critical", epochs=12, learning_rate=1.5e-4, warmup_steps=50),
+        Phase("self_critical", epochs=12, learning_rate=1e-4, warmup_steps=50),
     )
 
 

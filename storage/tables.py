@@ -10,8 +10,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, MapType, StructType
 
 from conf.errors import LakeError
-from storage.delta_log import is_conflict, table_metadata
-from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, path_exists
+from storage.delta_log import is_conflict, table_metadata, table_version
+from storage.hadoop import JAVA_ERRORS, list_times
 from storage.schemas import (
     BATCH_DEPTH_PROPERTY,
     SCHEMA_VERSION,
@@ -19,6 +19,7 @@ from storage.schemas import (
     UNTOLD,
 )
 
+_LOG_FOLDER = "_delta_log"
 _OTHER_LAKE = "Give --lake another folder, or move what is there away."
 log = logging.getLogger("captionlake")
 
@@ -60,7 +61,7 @@ def _create(
     try:
         builder.execute()
     except JAVA_ERRORS:
-        if not DeltaTable.isDeltaTable(spark, uri):
+        if table_version(spark, uri) < 0:  # isDeltaTable would answer from what it saw before
             raise
 
 
@@ -105,8 +106,11 @@ def _add_columns(spark: SparkSession, uri: str, schema: StructType) -> None:
 
 
 def _refuse_strangers(spark: SparkSession, uri: str) -> None:
-    """Raise LakeError where a folder holds files but no Delta table."""
-    if path_exists(spark, uri) and len(file_system(spark, uri).listStatus(hadoop_path(spark, uri))):
+    """Raise LakeError where a folder holds files but no Delta table.
+
+    An empty log, or a table by now, is another process's that makes the same table.
+    """
+    if list_times(spark, uri).keys() - {_LOG_FOLDER} and table_version(spark, uri) < 0:
         raise LakeError(f"{uri} holds files that are no Delta table.", remedy=_OTHER_LAKE)
 
 

@@ -54,9 +54,10 @@ class Observer:
         """Read the versions that were committed since the last look."""
         while (added := self._table.advance()) is not None:
             where = f"version {self._table.version}"
+            # A MERGE writes the rows of the files that it touches once more.
+            if new := [row for row in added if row["path"] not in self.rows]:
+                self._judge_commit(new, where)
             self._judge_rows(where)
-            if added:
-                self._judge_commit(added, where)
 
     def parts_of_chunks(self) -> dict[str, list[int]]:
         """Return, by run, the commits that are smaller than a chunk without a reason.

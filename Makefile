@@ -15,6 +15,7 @@ setup:  ## Make .venv with the development tools, and jars/
 
 test: setup  ## Run all tests; ARGS="-k word" narrows
 	@source tools/prerequisites.sh && check_java
+	@tools/setup.sh airflow
 	@$(PYTHON) -m pytest $(ARGS)
 
 check: setup  ## Lint, formatting and types
@@ -36,8 +37,8 @@ package: setup  ## Build what a cluster needs into dist/; EXTRAS=gpu for a GPU c
 lock: setup  ## Derive constraints.txt from setup.py
 	@tools/lock.sh
 
-clean:  ## Remove what can be made again, except .venv and jars/
+clean:  ## Remove what can be made again, except environments and jars/
 	rm -rf build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 .PHONY: help setup test check format bench package lock clean

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes what a checkout needs: .venv from constraints.txt, and jars/.
-# Usage: tools/setup.sh run|dev|bench|gpu ...
+# Usage: tools/setup.sh run|dev|bench|gpu|airflow ...
+# `airflow` is an Airflow to test the DAG in or to try it, in .venv-airflow: it must not share ours.
 # Takes milliseconds when nothing changed; two at once take turns; an interrupted one goes on.
 set -euo pipefail
 
@@ -13,7 +14,11 @@ readonly -A EXTRAS=([run]=train [dev]=train,dev [bench]=train,bench [gpu]=train,
 main() {
   local profile
   for profile in "$@"; do
-    is_ready "$profile" || set_up "$profile"
+    if [[ $profile == airflow ]]; then
+      set_up_airflow
+    else
+      is_ready "$profile" || set_up "$profile"
+    fi
   done
 }
 
@@ -26,14 +31,18 @@ is_ready() {
 needs_hdfs() { [[ $1 == dev || $1 == bench ]]; }
 
 set_up() {
-  mkdir -p .cache
-  exec 9>.cache/setup.lock
-  flock --nonblock 9 || { say 'Another set-up runs here; waiting for it.'; flock 9; }
-  : >"$LOG"
+  take_turn
   environment_is_current "$1" || make_environment "$1"
   jars_are_current jars || fetch_jars jars
   ! needs_hdfs "$1" || jars_are_current jars-test || fetch_jars jars-test
   exec 9>&-
+}
+
+take_turn() {
+  mkdir -p .cache
+  exec 9>.cache/setup.lock
+  flock --nonblock 9 || { say 'Another set-up runs here; waiting for it.'; flock 9; }
+  : >"$LOG"
 }
 
 # What the environment was made from, and where: its scripts hold absolute paths.
@@ -46,7 +55,7 @@ environment_is_current() {
 
 make_environment() {
   local extras=${EXTRAS[$1]:-} started=$SECONDS python
-  [[ -n $extras ]] || fail "There is no set-up '$1'. Use run, dev, bench or gpu."
+  [[ -n $extras ]] || fail "There is no set-up '$1'. Use run, dev, bench, gpu or airflow."
   python=$(find_python)
   check_disk "$root"
   say "Setting up .venv ($extras) from constraints.txt; the first time takes a minute or two."
@@ -65,6 +74,29 @@ install_packages() {
   .venv/bin/uv pip install --python .venv/bin/python --no-progress -c constraints.txt \
     --build-constraints constraints.txt -e ".[$1]" >>"$LOG" 2>&1 ||
     PIP_CONSTRAINT=$root/constraints.txt "${pip[@]}" -e ".[$1]" >>"$LOG" 2>&1
+}
+
+set_up_airflow() {
+  local list=tools/airflow-constraints.txt stamp=.venv-airflow/.captionlake started=$SECONDS
+  airflow_is_current() { [[ -f $stamp && $(<"$stamp") == "$(cat "$list" <(pwd) | sha256sum)" ]]; }
+  ! airflow_is_current || return 0
+  take_turn
+  if ! airflow_is_current; then
+    say "Setting up .venv-airflow from $list."
+    rm -rf .venv-airflow
+    "$(find_python)" -m venv .venv-airflow >>"$LOG" 2>&1 || explain_failure
+    fill_airflow "$list" || explain_failure
+    cat "$list" <(pwd) | sha256sum >"$stamp"
+    say "Airflow is ready after $((SECONDS - started)) s."
+  fi
+  exec 9>&-
+}
+
+fill_airflow() {
+  local pip=(.venv-airflow/bin/python -m pip --disable-pip-version-check install --retries 1)
+  "${pip[@]}" -c constraints.txt uv >>"$LOG" 2>&1 || return 1
+  .venv-airflow/bin/uv pip install --python .venv-airflow/bin/python --no-progress -r "$1" \
+    >>"$LOG" 2>&1 || "${pip[@]}" -r "$1" >>"$LOG" 2>&1
 }
 
 # A jar list holds its Maven coordinates, what to leave out, and each file's SHA-256.

@@ -57,7 +57,22 @@ def test_no_job_takes_the_place_of_a_library() -> None:
     assert jobs & libraries == set()
 
 
+def test_dags_import_nothing_but_airflow() -> None:
+    foreign = {path: names - sys.stdlib_module_names for path, names in imports_of("dags").items()}
+    assert foreign != {}
+    assert {path: names for path, names in foreign.items() if names != {"airflow"}} == {}
+
+
 def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
     source = tmp_path / "late.py"
     source.write_text("def load():\n    import pyspark.sql\n    from jobs.cli import run\n")
     assert set(imported_packages(source)) == {"pyspark", "jobs"}
+
+
+def test_jobs_run_without_spark_exactly_if_they_open_no_session() -> None:
+    script = (ROOT / "spark-submit.sh").read_text(encoding="utf-8")
+    listed = script.partition("readonly WITHOUT_SPARK='")[2].partition("'")[0].split()
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "jobs").glob("*.py")}
+    jobs = {name: text for name, text in sources.items() if '__name__ == "__main__"' in text}
+    opening = {name for name, text in jobs.items() if "from jobs.session import" in text}
+    assert set(listed) == set(jobs) - opening

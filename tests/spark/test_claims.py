@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,20 @@ def test_a_run_that_skips_fails_and_says_how_many_files_it_left(
     assert (row["state"], row["claimed_elsewhere"], row["captioned"]) == ("failed", 2, 1)
     run_job(spark, tiny_package, run_id="later", **arguments)
     assert len(captions(tmp_path / "lake")) == 3
+
+
+def test_only_claims_without_life_for_a_day_are_swept(lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "lake" / "_captionlake" / "claims"
+    with Claims(lake, "own").hold(["a"]):
+        now = (folder / next(folder.glob("*.beat")).name).stat().st_mtime
+        for name, hours in (("yesterday", 30), ("hours-ago", 5)):
+            for suffix in (".beat", ".json"):
+                (folder / f"{name}~1{suffix}").write_text("{}")
+                os.utime(folder / f"{name}~1{suffix}", (now - 3600 * hours,) * 2)
+        # Written long ago, and alive: a long run's claim is written once.
+        own = next(folder.glob("own*.json"))
+        os.utime(own, (now - 3600 * 40,) * 2)
+        Claims(lake, "maintenance").remove_abandoned()
+        left = {file.name.partition("~")[0] for file in folder.glob("[!.]*")}
+        assert left == {"own", "hours-ago"}
+        assert own.exists()

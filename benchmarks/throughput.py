@@ -82,7 +82,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, help="folder of photographs (default: samples)")
     parser.add_argument("--count", type=int, default=5000, help="photographs made of them")
-    parser.add_argument("--sweep-count", type=int, default=500, help="photographs of a sweep")
+    parser.add_argument("--sweep-count", type=int, default=1000, help="photographs of a sweep")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--models", nargs="+", default=[DEFAULT, "inception_v3"])

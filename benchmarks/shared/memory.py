@@ -26,12 +26,12 @@ class MemoryLog:
 
 
 @contextmanager
-def watching_memory(pid: int) -> Iterator[MemoryLog]:
+def watching_memory(pid: int, *, period_seconds: float = PERIOD_SECONDS) -> Iterator[MemoryLog]:
     """Sample the process tree below `pid` until the block ends."""
     log, ended = MemoryLog(), threading.Event()
 
     def watch() -> None:
-        while not ended.wait(PERIOD_SECONDS):
+        while not ended.wait(period_seconds):
             log.samples.append(_sample(pid))
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -68,7 +68,9 @@ def _mebibytes(pid: int) -> float:
 
 
 def _descendants(pid: int) -> list[int]:
-    children = _read(pid, f"task/{pid}/children").split()
+    """Return the process and its descendants; a child belongs to the thread that started it."""
+    threads = [thread.name for thread in Path(f"/proc/{pid}/task").glob("*")]
+    children = [child for name in threads for child in _read(pid, f"task/{name}/children").split()]
     return [pid, *(one for child in children for one in _descendants(int(child)))]
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from benchmarks.shared.counting import counted
+from benchmarks.shared.memory import DRIVER, watching_memory
 from benchmarks.shared.photographs import prepare_photographs
 from benchmarks.shared.results import Results, Round, Setting
 from benchmarks.shared.table import as_markdown, replace_in
@@ -70,3 +76,24 @@ def test_inferences_of_all_processes_are_counted(tmp_path: Path) -> None:
     (tmp_path / "11").write_text("64\n36\n")
     (tmp_path / "12").write_text("5\n")
     assert counted(tmp_path) == 105
+
+
+def test_memory_is_told_of_a_process_that_another_thread_started() -> None:
+    program = "import time, sys; held = bytearray(60 << 20); time.sleep(60)"
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_and_stay() -> None:
+        started.append(subprocess.Popen([sys.executable, "-c", program, "jobs/measured.py"]))
+        started[0].wait()
+
+    thread = threading.Thread(target=start_and_stay)
+    thread.start()
+    try:
+        with watching_memory(os.getpid(), period_seconds=0.1) as log:
+            deadline = time.monotonic() + 30
+            while max(log.quarters(DRIVER), default=0) < 60 and time.monotonic() < deadline:
+                time.sleep(0.05)
+        assert max(log.quarters(DRIVER)) >= 60
+    finally:
+        started[0].kill()
+        thread.join()

@@ -23,9 +23,9 @@ from jobs.demonstration import as_demonstration, is_demonstration
 from jobs.inference import ImageMemory, inference_of
 from jobs.recording import JOB, Recording, Scene, recorded
 from jobs.session import session
+from jobs.shipping import shipped_package
 from jobs.stopping import Stop
 from jobs.summary import print_captions, print_dry_run, print_summary
-from jobs.warming import warm_workers
 from models.identity import pipeline_version
 from models.package import ModelPackage, open_package
 from models.reasons import TRANSIENT
@@ -43,7 +43,7 @@ from storage.lake import open_lake
 from storage.listing import list_files
 from storage.paths import default_batch_depth, qualify
 from storage.runs import RunRecord, find_run, mark_interrupted, succeeded_runs
-from udfs.budget import Account, SumOfSeconds
+from udfs.budget import SumOfSeconds
 
 DESCRIPTION = """\
 Caption every pending image of a directory or glob into Delta tables.
@@ -115,13 +115,7 @@ def caption(
         return
     refuse_too_much(pending, settings)
     claims = Claims(scene.lake, settings.run_id)
-    budget = scene.spark.sparkContext.accumulator({}, SumOfSeconds())
-    with (
-        claims.hold(pending.column("batch").unique().to_pylist()) as claim,
-        warm_workers(
-            scene.spark, settings, package, pending=pending.num_rows, account=budget.add
-        ) as archive,
-    ):
+    with claims.hold(pending.column("batch").unique().to_pylist()) as claim:
         settled = settle(
             claims,
             claim,
@@ -137,10 +131,7 @@ def caption(
         with scene.stage("bookkeeping"):  # a run may have died as we waited
             mark_interrupted(scene.lake, alive=claims.live_runs())
         with recorded(scene, settings, stamp) as record:
-            tally = caption_pending(
-                scene, settings, archive, stamp, settled.pending, account=budget.add
-            )
-            tally.stage_seconds |= budget.value
+            tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):
                 counts = account(scene, stamp, settled, tally, is_retry=earlier is not None)
             record.finish(counts, tally)
@@ -197,17 +188,16 @@ def refuse_too_much(pending: pa.Table, settings: CaptionSettings) -> None:
 def caption_pending(
     scene: Scene,
     settings: CaptionSettings,
-    archive: str,
+    package: ModelPackage,
     stamp: Stamp,
     pending: pa.Table,
-    *,
-    account: Account,
 ) -> Tally:
     """Caption the pending files; with none, no model is loaded and no file opened."""
     tally = Tally()
     if pending.num_rows == 0:
         return tally
-    with scene.stage("captioning"):
+    budget = scene.spark.sparkContext.accumulator({}, SumOfSeconds())
+    with shipped_package(scene.spark, package) as archive, scene.stage("captioning"):
         keys = known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
         inference = inference_of(
             scene.spark,
@@ -215,11 +205,12 @@ def caption_pending(
             pending.column("path").to_pylist(),
             archive=archive,
             memory=ImageMemory(scene.spark.sparkContext.broadcast(keys) if len(keys) else None),
-            account=account,
+            account=budget.add,
             is_excluded=scene.exclusions.now().holds_image,
         )
         run = CaptionRun(scene.lake, inference, stamp, tally, scene.exclusions, scene.stop)
         run.caption(pending, chunk_files=settings.chunk_files, chunk_bytes=settings.chunk_bytes)
+    tally.stage_seconds |= budget.value
     return tally
 
 

@@ -136,6 +136,14 @@ def inference_of(
     is_excluded: Callable[[str], bool] = exclude_nothing,
 ) -> Inference:
     """Return the inference over these files, with the model that was shipped as `archive`."""
+    model = ShippedModel(
+        archive=archive,
+        runtime=settings.runtime,
+        precision=settings.precision,
+        beam_width=settings.beam_width,
+        threads=settings.threads_per_task,
+        on_gpu=settings.device == "gpu",
+    )
     limits = DecodeLimits(
         max_file_bytes=settings.max_file_bytes,
         max_pixels=settings.max_pixels,
@@ -145,7 +153,7 @@ def inference_of(
         spark=spark,
         reader=None if is_local(paths[0]) else BinaryReader(spark, paths),
         plan=CaptionPlan(
-            model=shipped_model(settings, archive),
+            model=model,
             limits=limits,
             batch_images=settings.inference_batch_images,
             decode_threads=settings.decode_threads,
@@ -155,18 +163,6 @@ def inference_of(
         unit_files=settings.partition_files,
         max_file_bytes=settings.max_file_bytes,
         account=account,
-    )
-
-
-def shipped_model(settings: WorkerSettings, archive: str) -> ShippedModel:
-    """Return what loads the model that was shipped as `archive`, as the settings want it."""
-    return ShippedModel(
-        archive=archive,
-        runtime=settings.runtime,
-        precision=settings.precision,
-        beam_width=settings.beam_width,
-        threads=settings.threads_per_task,
-        on_gpu=settings.device == "gpu",
     )
 
 

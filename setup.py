@@ -17,6 +17,8 @@ RUNTIME = [
     "keras==3.15.1",
     "mlflow==3.17.2",
     "pydantic==2.14.3",
+    "jinja2==3.1.6",  # with the next: the page of a run
+    "markupsafe==3.0.4",
     "rich==15.0.0",
     "deltalake==1.6.6",  # analysts read the tables without Spark
     "duckdb==2.0.0",
@@ -58,7 +60,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
     packages=["conf", "models", "models.training", "storage", "udfs", "jobs"],
-    package_data={"conf": ["*.toml", "*.properties"], "models": ["default/*", "default/*/*"]},
+    package_data={
+        "conf": ["*.toml", "*.properties"],
+        "models": ["default/*", "default/*/*"],
+        "jobs": ["*.html"],
+    },
     install_requires=RUNTIME,
     extras_require={"train": TRAIN, "dev": DEV, "bench": BENCH, "gpu": GPU},
 )

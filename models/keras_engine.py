@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from models.captioner import Captioner
 
 Tensor = Any
+SMALLEST_ROWS = 16  # the widest beam
 POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16"}
 
 
@@ -90,6 +91,7 @@ class KerasEngine:
     """`models.runtime.Engine` over a `models.captioner.Captioner`."""
 
     def __init__(self, model: Captioner, *, encode_batch: int = 8, rows: int = 64) -> None:
+        self._model = model
         self.decoder = KerasDecoder(model, rows=rows)
         self._batch = encode_batch
         self._encode = _compiled(lambda pixels: model.memory(model.encode(pixels)))
@@ -102,6 +104,15 @@ class KerasEngine:
             memory = to_numpy(self._encode(pad_rows(chunk, self._batch, axis=0)))
             parts.append(memory.reshape(-1, *memory.shape[2:])[:, : len(chunk)])
         return np.concatenate(parts, axis=1)
+
+    def halve(self) -> bool:
+        """Encode and decode half as many at once from now on; False at the smallest batch."""
+        rows = max(SMALLEST_ROWS, self.decoder.rows // 2)
+        if self._batch == 1 and rows == self.decoder.rows:
+            return False
+        self._batch = max(1, self._batch // 2)
+        self.decoder = KerasDecoder(self._model, rows=rows)
+        return True
 
 
 class KerasDecoder:

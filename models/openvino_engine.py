@@ -55,6 +55,10 @@ class OpenVinoEngine:
             decoder, depth=self._depth, max_length=package.config.max_length
         )
 
+    def halve(self) -> bool:
+        """Never: batches are small already, and the CPU's memory is the worker's own matter."""
+        return False
+
     def encode(self, pixels: npt.NDArray[np.uint8]) -> Memory:
         """Keys and values [2L, B, h, N, Dh] that the decoder looks at; pixels [B, S, S, 3]."""
         count = len(pixels)

@@ -5,7 +5,9 @@ Shapes: B images asked for (any number), S image side, L decoder layers.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol
+import logging
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,8 @@ from models.tokenizer import Tokenizer
 Runtime = Literal["openvino", "keras"]
 Precision = Literal["int8", "bf16", "float32"]
 Pixels = npt.NDArray[np.uint8]
+R = TypeVar("R")
+log = logging.getLogger("captionlake")
 
 
 class Caption(NamedTuple):
@@ -37,6 +41,9 @@ class Engine(Protocol):
     @property
     def decoder(self) -> StepBackend:
         """The step function and its caches."""
+
+    def halve(self) -> bool:
+        """Use half the batch from now on; False where it can't be smaller."""
 
 
 class CaptionRuntime:
@@ -57,16 +64,31 @@ class CaptionRuntime:
 
     def encode(self, pixels: Pixels) -> Memory:
         """What `generate` takes, [2L, B, ...], of pixels uint8 [B, S, S, 3], RGB; B at least 1."""
-        return self._engine.encode(pixels)
+        return self._within_memory(lambda: self._engine.encode(pixels))
 
     def generate(self, memory: Memory) -> list[Caption]:
         """Captions of what `encode` returned, in order."""
-        found = generate(self._engine.decoder, memory, self._decoding)
+        found = self._within_memory(lambda: generate(self._engine.decoder, memory, self._decoding))
         return [Caption(self._tokenizer.decode(words.tokens), words.score) for words in found]
 
     def caption(self, pixels: Pixels) -> list[Caption]:
         """Captions of pixels uint8 [B, S, S, 3], RGB, in order; B may be 0."""
         return self.generate(self.encode(pixels)) if len(pixels) else []
+
+    def _within_memory(self, work: Callable[[], R]) -> R:
+        """Do the work; where the device's memory is too small for it, again in smaller batches."""
+        while True:
+            try:
+                return work()
+            except Exception as error:  # each backend has a class of its own for it
+                if not is_out_of_memory(error) or not self._engine.halve():
+                    raise
+                log.warning("The device is out of memory: going on with half the batch.")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether TensorFlow or JAX ran out of a device's memory."""
+    return type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def load_runtime(

@@ -119,8 +119,6 @@ class Campaign:
     def _heal(self) -> None:
         """Bring back what died, and let nobody wait for the dead run's claim to expire."""
         self._cluster.replace_dead_workers()
-        if self._hdfs.data_node.process is None or self._hdfs.data_node.process.poll() is not None:
-            self._hdfs.data_node.start()
         self._hdfs.wait_until_ready()
         self.client.delete("/lake/_captionlake/claims", recursive=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tests.services.hdfs_daemons import Hdfs
 from tests.services.submitting import Submission
 
 EXECUTOR = "CoarseGrainedExecutorBackend"
+REBOOT_SECONDS = (1.0, 15.0)
 PYTHON_DAEMON = "pyspark.daemon"
 
 
@@ -60,8 +62,10 @@ def kill_worker(stage: Stage) -> bool:
 
 
 def kill_data_node(stage: Stage) -> bool:
-    """Kill the only DataNode: nothing can be read or written until it is back."""
+    """Kill the only DataNode: for some seconds nothing can be read or written."""
     stage.hdfs.data_node.kill()
+    time.sleep(stage.random.uniform(*REBOOT_SECONDS))
+    stage.hdfs.data_node.start()
     return True
 
 

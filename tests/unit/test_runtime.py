@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -128,6 +129,9 @@ def test_each_image_is_encoded_once_whatever_the_beam(
     class CountingEngine:
         decoder = runtime._engine.decoder
 
+        def halve(self) -> bool:
+            return False
+
         def encode(self, pixels: Any) -> Memory:
             encoded.append(len(pixels))
             return engine.encode(pixels)
@@ -167,6 +171,48 @@ def test_jax_says_what_tensorflow_says(tiny_package: ModelPackage, load: Loader)
     )
     said = json.loads(_run(script, KERAS_BACKEND="jax"))
     assert said == [one.text for one in load("keras", "float32", 3).caption(IMAGES)]
+
+
+class SmallDevice:
+    """Runs out of memory whenever a compiled function gets more rows than it has room for."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.refused: list[int] = []
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        run = tf.function(function)
+
+        def guarded(first: Any, *others: Any) -> Any:
+            if len(first) > self.room:
+                self.refused.append(len(first))
+                raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+            return run(first, *others)
+
+        return guarded
+
+
+def test_batches_halve_until_they_fit_the_devices_memory(
+    tiny_package: ModelPackage, load: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load("keras", "float32", 1).caption(IMAGES)
+    device = SmallDevice(room=16)
+    monkeypatch.setattr("models.keras_engine._compiled", device.compiled)
+    runtime = load_runtime(tiny_package, runtime="keras", precision="float32")
+    assert [one.text for one in runtime.caption(IMAGES)] == [one.text for one in expected]
+    assert device.refused == [64, 32]
+
+
+def test_what_does_not_fit_even_alone_is_an_error(
+    tiny_package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = SmallDevice(room=0)
+    monkeypatch.setattr("models.keras_engine._compiled", device.compiled)
+    runtime = load_runtime(tiny_package, runtime="keras", precision="float32")
+    with pytest.raises(Exception, match="OOM"):
+        runtime.caption(IMAGES[:3])
 
 
 def test_a_missing_gpu_is_an_error(tiny_package: ModelPackage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 
 from delta.tables import DeltaTable
@@ -20,6 +21,7 @@ from storage.schemas import (
 )
 
 _LOG_FOLDER = "_delta_log"
+_CREATION_SECONDS = 30.0  # a busy machine takes a few
 _OTHER_LAKE = "Give --lake another folder, or move what is there away."
 log = logging.getLogger("captionlake")
 
@@ -61,8 +63,20 @@ def _create(
     try:
         builder.execute()
     except JAVA_ERRORS:
-        if table_version(spark, uri) < 0:  # isDeltaTable would answer from what it saw before
+        if not _is_made_by_another(spark, uri):
             raise
+
+
+def _is_made_by_another(spark: SparkSession, uri: str) -> bool:
+    """Whether another process, which has begun the table's log, finishes the table in time."""
+    deadline = time.monotonic() + _CREATION_SECONDS
+    while True:
+        names = list_times(spark, uri).keys()
+        if table_version(spark, uri) >= 0:  # isDeltaTable would answer from what it saw before
+            return True
+        if names != {_LOG_FOLDER} or time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
 
 
 def _properties(schema: StructType, partition: str | None) -> dict[str, str]:

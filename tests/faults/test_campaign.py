@@ -1,6 +1,6 @@
 """Whatever dies, every image ends in exactly one row, and finished work is not done again.
 
-One seeded strike of each kind in the test run; dozens of them with, for example,
+Three seeded strikes in the test run; five are one of each kind, and dozens go with, for example,
 `CAPTIONLAKE_FAULT_STRIKES=40 CAPTIONLAKE_FAULT_SEED=5 make test ARGS=tests/faults`.
 """
 
@@ -22,7 +22,7 @@ from tests.services.cluster import WorkerSize, running_cluster
 from tests.services.hdfs_daemons import jars_missing, running_hdfs
 
 SEED = int(os.environ.get("CAPTIONLAKE_FAULT_SEED", "1"))
-COUNT = int(os.environ.get("CAPTIONLAKE_FAULT_STRIKES", "5"))
+COUNT = int(os.environ.get("CAPTIONLAKE_FAULT_STRIKES", "3"))
 
 # What can't write its end, because it is dead or the storage is, is marked by the run after it.
 HONEST_STATES = {

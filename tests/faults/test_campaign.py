@@ -1,6 +1,6 @@
 """Whatever dies, every image ends in exactly one row, and finished work is not done again.
 
-Three seeded strikes in the test run; five are one of each kind, and dozens go with, for example,
+Three seeded strikes; five are one of each kind, and dozens go with, for example,
 `CAPTIONLAKE_FAULT_STRIKES=40 CAPTIONLAKE_FAULT_SEED=5 make test ARGS=tests/faults`.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.timeout(900)  # seconds; two Spark starts side by side
 Submit = Callable[..., Submission]
 BATCH_FILES = 40
 CHUNK_FILES = 8
+STAGGER_SECONDS = 5.0  # less than a Spark start: both work at the same time
 
 
 class Night:
@@ -49,8 +51,9 @@ class Night:
         """Start both at once; return what a reader saw meanwhile, and the rows of the runs."""
         observer = Observer(self.client, f"{self.root}/lake/captions", chunk_files=CHUNK_FILES)
         with observer.watching():
-            both = [self.start("first", "{0,1}"), self.start("second", "{1,2}")]
-            for one in both:
+            first = self.start("first", "{0,1}")
+            time.sleep(STAGGER_SECONDS)
+            for one in (first, self.start("second", "{1,2}")):
                 code, _, errors = one.wait()
                 assert code == 0, errors
         runs = DeltaOverHttp(self.client, f"{self.root}/lake/runs").to_the_end()

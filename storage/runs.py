@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from conf.errors import LakeError
+from conf.settings import RUN_ID_PATTERN
 from storage.commits import retried
 from storage.hadoop import reported_as
 from storage.lake import Lake
@@ -20,7 +20,6 @@ from storage.schemas import RUNS
 
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
 WITHDRAWN = "(withdrawn)"
-_RUN_ID = re.compile(r"[A-Za-z0-9._:+-]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class RunRecord:
     batches: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not _RUN_ID.fullmatch(self.run_id):
+        if not RUN_ID_PATTERN.fullmatch(self.run_id):
             raise ValueError(f"not a run id: {self.run_id!r}")
 
 

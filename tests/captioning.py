@@ -28,6 +28,11 @@ def run_job(
     caption(scene, chosen, package, show_captions=False)
 
 
+def places(folder: Path) -> dict[str, Any]:
+    """Return the settings of a run from the folder's `in` into its `lake`."""
+    return {"input": str(folder / "in"), "lake": str(folder / "lake")}
+
+
 def captions(lake: Path) -> list[Row]:
     """Rows of the captions table as delta-rs reads them, by path."""
     rows = DeltaTable(str(lake / "captions")).to_pyarrow_table().to_pylist()

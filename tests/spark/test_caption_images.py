@@ -28,7 +28,7 @@ from models.package import ModelPackage
 from models.runtime import load_runtime
 from storage.captions import Stamp, commit_chunk, find_pending
 from storage.lake import Lake
-from tests.captioning import captions, fill, photograph, run_job, runs
+from tests.captioning import captions, fill, photograph, places, run_job, runs
 from udfs.budget import WORKER_STAGES
 
 
@@ -65,7 +65,7 @@ def test_the_stages_add_up_to_the_time_of_the_tasks(
     spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:
     fill(tmp_path / "in", 60)
-    run_job(spark, tiny_package, input=str(tmp_path / "in"), lake=str(tmp_path / "lake"))
+    run_job(spark, tiny_package, **places(tmp_path))
     (run,) = runs(tmp_path / "lake").values()
     seconds = dict(run["stage_seconds"])
     parts = sum(seconds.get(stage, 0.0) for stage in WORKER_STAGES)
@@ -81,8 +81,7 @@ def test_each_row_holds_the_caption_and_hash_of_its_own_image(
     run_job(
         spark,
         tiny_package,
-        input=str(tmp_path / "in"),
-        lake=str(tmp_path / "lake"),
+        **places(tmp_path),
         chunk_files=7,
         inference_batch_images=4,
     )
@@ -165,8 +164,7 @@ def test_a_run_that_already_succeeded_passes_at_once(
 ) -> None:
     fill(tmp_path / "in", 1)
     arguments: dict[str, Any] = {
-        "input": str(tmp_path / "in"),
-        "lake": str(tmp_path / "lake"),
+        **places(tmp_path),
         "run_id": "night",
         "summary_json": str(tmp_path / "summary.json"),
     }
@@ -218,8 +216,7 @@ def test_a_run_stops_before_more_work_than_meant(
         run_job(
             spark,
             tiny_package,
-            input=str(tmp_path / "in"),
-            lake=str(tmp_path / "lake"),
+            **places(tmp_path),
             max_pending=1,
         )
 
@@ -233,8 +230,7 @@ def test_too_many_rejects_fail_the_run_after_committing(
         run_job(
             spark,
             tiny_package,
-            input=str(tmp_path / "in"),
-            lake=str(tmp_path / "lake"),
+            **places(tmp_path),
             max_rejected_share=0.4,
             run_id="poor",
             summary_json=str(tmp_path / "summary.json"),
@@ -259,8 +255,7 @@ def test_a_summary_that_cannot_be_written_fails_the_run(
         run_job(
             spark,
             tiny_package,
-            input=str(tmp_path / "in"),
-            lake=str(tmp_path / "lake"),
+            **places(tmp_path),
             run_id="unheard",
             summary_json=str(tmp_path / "taken" / "summary.json"),
         )
@@ -277,8 +272,7 @@ def test_a_retry_of_a_run_answers_for_the_rows_of_its_first_try(
             run_job(
                 spark,
                 tiny_package,
-                input=str(tmp_path / "in"),
-                lake=str(tmp_path / "lake"),
+                **places(tmp_path),
                 max_rejected_share=0.4,
                 run_id="poor",
             )
@@ -303,8 +297,7 @@ def test_a_run_that_loses_a_row_fails_loudly(
         run_job(
             spark,
             tiny_package,
-            input=str(tmp_path / "in"),
-            lake=str(tmp_path / "lake"),
+            **places(tmp_path),
             chunk_files=100,
             run_id="lossy",
         )
@@ -319,8 +312,7 @@ def test_a_stopped_run_is_recorded_and_continued_by_the_next(
 ) -> None:
     fill(tmp_path / "in", 12)
     arguments: dict[str, Any] = {
-        "input": str(tmp_path / "in"),
-        "lake": str(tmp_path / "lake"),
+        **places(tmp_path),
         "chunk_files": 2,
     }
     stop = Stop()
@@ -383,7 +375,7 @@ def test_storage_that_fails_ends_the_run_and_rejects_nothing(
 
     monkeypatch.setattr(Inference, "outcomes", all_unreadable)
     with pytest.raises(EnvironmentFault, match="storage is failing"):
-        run_job(spark, tiny_package, input=str(tmp_path / "in"), lake=str(tmp_path / "lake"))
+        run_job(spark, tiny_package, **places(tmp_path))
     assert captions(tmp_path / "lake") == []
 
 

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from models.images import preprocess_image
 from models.package import ModelPackage
 from models.runtime import load_runtime
-from tests.captioning import captions, run_job
+from tests.captioning import captions, places, run_job
 from tests.hostile import CAPTIONED, EITHER, REJECTED, hostile_corpus
 
 
@@ -24,8 +24,7 @@ def test_each_hostile_file_has_its_one_outcome_and_no_other_image_s_caption(
     run_job(
         spark,
         tiny_package,
-        input=str(tmp_path / "in"),
-        lake=str(tmp_path / "lake"),
+        **places(tmp_path),
         chunk_files=150,
         partition_files=40,
     )

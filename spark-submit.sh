@@ -112,12 +112,49 @@ submit() {
   export CAPTIONLAKE_STREAMS=/proc/$$/fd # the JVM would mix the driver's two streams into one pipe
   jars=$(printf '%s,' "$root"/jars/*.jar)$extra_jars
   options=(--properties-file "$scratch/spark.properties" --jars "${jars%,}")
+  ! may_archive_classes || archive_classes
   ship_to_executors
   if [[ $deploy_mode == client ]]; then
     options+=(--conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON")
   fi
   run_to_the_end "$SPARK_HOME/bin/spark-submit" "${options[@]}" "${spark_options[@]}" \
     "$root/jobs/$job.py" "${job_options[@]}"
+}
+
+# Half of a short run's processor time goes into loading Java classes. The first captioning run
+# leaves them in an archive that later JVMs map (class data sharing). It holds for one Java and one
+# class path, with no folder on it but empty ones; where the class path is the user's, classes are
+# loaded as ever.
+may_archive_classes() {
+  local chosen="${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-}${SPARK_DIST_CLASSPATH:-}${SPARK_SUBMIT_OPTS:-}"
+  [[ -z $chosen$extra_jars && $SPARK_CONF_DIR == "$root/conf" && $root != *[:\"]* ]] &&
+    grep -q '^spark\.master local' "$scratch/spark.properties" &&
+    ! [[ "${spark_options[*]-}" =~ master|class-?path|ClassPath|java-options|JavaOptions|packages|spark\.jars ]]
+}
+
+archive_classes() {
+  local java=${JAVA_HOME:+$JAVA_HOME/bin/java} key
+  java=$(readlink -f "${java:-$(command -v java)}")
+  key=$(stat -c '%n %s %Y' "$java" "$root"/jars/*.jar "$SPARK_HOME/jars" | sha256sum | head -c 16)
+  archive=$root/.cache/classes-$key.jsa
+  export SPARK_CONF_DIR=$root/.cache/no-conf
+  mkdir -p "$SPARK_CONF_DIR"
+  jars=$(printf '%s:' "$root"/jars/*.jar)
+  options=(--properties-file "$scratch/spark.properties")
+  options+=(--conf "spark.driver.extraClassPath=${jars%:}")
+  SPARK_SUBMIT_OPTS="\"-Dlog4j2.configurationFile=$root/conf/log4j2.properties\" -Xlog:disable"
+  if [[ -f $archive ]]; then
+    SPARK_SUBMIT_OPTS+=" \"-XX:SharedArchiveFile=$archive\""
+  elif [[ $job == caption_images ]]; then
+    new_archive=$archive.$$
+    SPARK_SUBMIT_OPTS+=" \"-XX:ArchiveClassesAtExit=$new_archive\""
+  fi
+  export SPARK_SUBMIT_OPTS
+}
+
+keep_archive() {
+  [[ -n ${new_archive:-} && -f $new_archive ]] || return 0
+  if (($1 == 0)); then mv -f "$new_archive" "$archive"; else rm -f "$new_archive"; fi
 }
 
 # Executors whose Python lies in ./env can't see this checkout: they get what `make package` built.
@@ -146,6 +183,7 @@ run_to_the_end() {
     wait "$child" && status=0 || status=$?
     [[ -n $interrupted ]] || break
   done
+  keep_archive "$status"
   exit "$status"
 }
 

@@ -42,7 +42,7 @@ from storage.exclusions import ExclusionList
 from storage.lake import open_lake
 from storage.listing import list_files
 from storage.paths import default_batch_depth, qualify
-from storage.runs import RunRecord, find_run, mark_interrupted, succeeded_runs
+from storage.runs import RunRecord, look_up, mark_interrupted, succeeded_runs
 from udfs.budget import SumOfSeconds
 
 DESCRIPTION = """\
@@ -102,8 +102,8 @@ def caption(
 ) -> None:
     """Caption what is pending, account for every listed file, and tell the result."""
     with scene.stage("bookkeeping"):
-        earlier = find_run(scene.lake, settings.run_id)
-    if has_succeeded(scene, settings, earlier):
+        beginning = look_up(scene.lake, settings.run_id)
+    if has_succeeded(scene, settings, beginning.earlier):
         return
     stamp = stamp_of(settings, package)
     with scene.stage("pending"):
@@ -125,15 +125,18 @@ def caption(
             find_pending=lambda: pending_files(scene, settings, stamp),
         )
         if settled.has_waited:  # perhaps for this very run, started twice
-            earlier = find_run(scene.lake, settings.run_id)
-            if has_succeeded(scene, settings, earlier):
+            beginning = look_up(scene.lake, settings.run_id)
+            if has_succeeded(scene, settings, beginning.earlier):
                 return
-        with scene.stage("bookkeeping"):  # a run may have died as we waited
-            mark_interrupted(scene.lake, alive=claims.live_runs())
-        with recorded(scene, settings, stamp) as record:
+        with scene.stage("bookkeeping"):
+            alive = claims.live_runs()
+            if beginning.running - alive:
+                mark_interrupted(scene.lake, alive=alive)
+        with recorded(scene, settings, stamp, standing=beginning.standing) as record:
             tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):
-                counts = account(scene, stamp, settled, tally, is_retry=earlier is not None)
+                is_retry = beginning.earlier is not None
+                counts = account(scene, stamp, settled, tally, is_retry=is_retry)
             record.finish(counts, tally)
             if show_captions:
                 print_captions(scene.lake, record.row, scene.listing)

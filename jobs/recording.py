@@ -24,7 +24,7 @@ from storage.exclusions import ExclusionList
 from storage.hadoop import reported_as, write_text
 from storage.lake import Lake
 from storage.paths import batches_of
-from storage.runs import RunRecord, RunState, write_run
+from storage.runs import RunRecord, RunState, Standing, write_run
 
 JOB = "caption_images"
 log = logging.getLogger("captionlake")
@@ -67,9 +67,20 @@ class Scene:
 class Recording:
     """A run's row, as it stands."""
 
-    def __init__(self, row: RunRecord, *, summary_uri: str | None = None) -> None:
+    def __init__(
+        self,
+        row: RunRecord,
+        *,
+        summary_uri: str | None = None,
+        standing: Standing | None = None,
+    ) -> None:
         self.row = row
         self._summary_uri = summary_uri
+        self._standing = standing
+
+    def write(self, lake: Lake) -> None:
+        """Write the row as it is now."""
+        self._standing = write_run(lake, self.row, standing=self._standing)
 
     def end(self, state: RunState) -> None:
         """Set how and when the run ended."""
@@ -86,8 +97,10 @@ class Recording:
 class CaptionRecording(Recording):
     """The row of a run that captions."""
 
-    def __init__(self, scene: Scene, row: RunRecord, *, summary_uri: str | None) -> None:
-        super().__init__(row, summary_uri=summary_uri)
+    def __init__(
+        self, scene: Scene, row: RunRecord, *, summary_uri: str | None, standing: Standing | None
+    ) -> None:
+        super().__init__(row, summary_uri=summary_uri, standing=standing)
         self._scene = scene
 
     def finish(self, counts: Reconciliation, tally: Tally) -> None:
@@ -109,10 +122,16 @@ class CaptionRecording(Recording):
 
 
 @contextmanager
-def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[CaptionRecording]:
+def recorded(
+    scene: Scene, settings: CaptionSettings, stamp: Stamp, *, standing: Standing | None
+) -> Iterator[CaptionRecording]:
     """Write the captioning run's row at its begin and at its end, whatever the end is."""
-    row = _first_row(scene, settings, stamp)
-    recording = CaptionRecording(scene, row, summary_uri=settings.summary_json)
+    recording = CaptionRecording(
+        scene,
+        _first_row(scene, settings, stamp),
+        summary_uri=settings.summary_json,
+        standing=standing,
+    )
     started = time.monotonic()
     with written(recording, scene.lake, scene.stop):
         scene.add_seconds("bookkeeping", time.monotonic() - started)
@@ -122,7 +141,7 @@ def recorded(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> Iterator[
 @contextmanager
 def written(recording: Recording, lake: Lake, stop: Stop) -> Iterator[None]:
     """Write a run's row at its begin and at its end, whatever the end is."""
-    write_run(lake, recording.row)
+    recording.write(lake)
     try:
         yield
         recording.end("succeeded")
@@ -131,10 +150,10 @@ def written(recording: Recording, lake: Lake, stop: Stop) -> Iterator[None]:
         stop.begin_closing()
         recording.end("interrupted" if stop.is_asked else "failed")
         with _warned(f"The run's end ({recording.row.state}) could not be recorded"):
-            write_run(lake, recording.row)
+            recording.write(lake)
             recording.write_summary(lake.spark)
         raise
-    write_run(lake, recording.row)
+    recording.write(lake)
 
 
 @contextmanager

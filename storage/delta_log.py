@@ -62,7 +62,12 @@ def stage_rows(rows: DataFrame, uri: str) -> Any:
 
 
 def commit_staged(
-    spark: SparkSession, uri: str, staged: Any, *, may_follow: Callable[[int], bool]
+    spark: SparkSession,
+    uri: str,
+    staged: Any,
+    *,
+    may_follow: Callable[[int], bool],
+    instead_of: Any = None,
 ) -> int | None:
     """Commit staged rows, unless what was committed meanwhile may hold the same keys.
 
@@ -71,6 +76,7 @@ def commit_staged(
         uri: path of the table.
         staged: what `stage_rows` returned.
         may_follow: is given the version to build on, and says whether the rows are new to it.
+        instead_of: what `stage_rows` returned for the rows that these replace.
 
     Returns:
         The version that holds the rows, or None if `may_follow` declined.
@@ -82,7 +88,14 @@ def commit_staged(
     if not may_follow(int(transaction.readVersion())):
         return None
     transaction.readWholeTable()  # so that whatever comes between is a conflict
-    return int(transaction.commit(staged, _append_operation(spark)))
+    actions = jvm(spark).java.util.ArrayList()
+    converters = jvm(spark).scala.jdk.javaapi.CollectionConverters
+    for old in converters.asJava(instead_of) if instead_of is not None else ():
+        actions.add(old.remove())
+    for new in converters.asJava(staged):
+        actions.add(new)
+    sequence = converters.asScala(actions).toSeq()
+    return int(transaction.commit(sequence, _append_operation(spark)))
 
 
 def batches_added(spark: SparkSession, uri: str, version: int) -> frozenset[str] | None:
@@ -90,14 +103,36 @@ def batches_added(spark: SparkSession, uri: str, version: int) -> frozenset[str]
 
     None stands for any batch: the version changed the table itself, or its log entry is gone.
     """
+    actions = _actions(spark, uri, version)
+    if actions is None:
+        return None
+    added = [action["add"] for action in actions if "add" in action]
+    return frozenset(add["partitionValues"].get("batch") for add in added if add["dataChange"])
+
+
+def partitions_touched(
+    spark: SparkSession, uri: str, version: int, *, column: str
+) -> frozenset[str] | None:
+    """Return the values of a partition column whose data files a version added or removed.
+
+    None stands for any value, as in `batches_added`.
+    """
+    actions = _actions(spark, uri, version)
+    if actions is None:
+        return None
+    files = [action.get("add") or action.get("remove") for action in actions]
+    values = [file.get("partitionValues") for file in files if file]
+    return None if None in values else frozenset(value.get(column) for value in values)
+
+
+def _actions(spark: SparkSession, uri: str, version: int) -> list[dict[str, Any]] | None:
+    """Return what a version did; None if it changed the table itself, or its entry is gone."""
     text = read_text(spark, f"{uri}/_delta_log/{version:020d}.json")
     if text is None:
         return None
     actions = [json.loads(line) for line in text.splitlines() if line]
-    if any("metaData" in action or "protocol" in action for action in actions):
-        return None
-    added = [action["add"] for action in actions if "add" in action]
-    return frozenset(add["partitionValues"].get("batch") for add in added if add["dataChange"])
+    is_changed = any("metaData" in action or "protocol" in action for action in actions)
+    return None if is_changed else actions
 
 
 def _snapshot(spark: SparkSession, uri: str) -> Any:

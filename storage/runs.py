@@ -6,14 +6,17 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from conf.errors import LakeError
 from conf.settings import RUN_ID_PATTERN
 from storage.commits import retried
+from storage.delta_log import commit_staged, partitions_touched, stage_rows, table_version
 from storage.hadoop import reported_as
 from storage.lake import Lake
 from storage.schemas import RUNS
@@ -54,17 +57,68 @@ class RunRecord:
             raise ValueError(f"not a run id: {self.run_id!r}")
 
 
-def write_run(lake: Lake, record: RunRecord) -> None:
+class Standing(NamedTuple):
+    """The data files that hold a run's row as of a version of the table; None for no row."""
+
+    version: int
+    files: Any
+
+
+class Beginning(NamedTuple):
+    """What a run finds in the table before it writes its own row.
+
+    Attributes:
+        earlier: the row of an earlier process with the same run id.
+        running: ids of all runs that have not ended, or died.
+        standing: for `write_run`; None where there is an earlier row.
+    """
+
+    earlier: RunRecord | None
+    running: frozenset[str]
+    standing: Standing | None
+
+
+def look_up(lake: Lake, run_id: str) -> Beginning:
+    """Return what a run must know of the others before it begins.
+
+    Raises:
+        LakeError: the table can't be read.
+    """
+    with reported_as(LakeError, f"Can't read {lake.runs_uri}"):
+        version = table_version(lake.spark, lake.runs_uri)
+    is_own, is_running = F.col("run_id") == F.lit(run_id), F.col("state") == F.lit("running")
+    found = _read(lake, lake.runs().where(is_own | is_running))
+    earlier = next((run for run in found if run.run_id == run_id), None)
+    running = frozenset(run.run_id for run in found if run.state == "running")
+    return Beginning(earlier, running, None if earlier else Standing(version, None))
+
+
+def write_run(
+    lake: Lake, record: RunRecord, *, standing: Standing | None = None
+) -> Standing | None:
     """Write the run's row, in place of what it wrote before; other runs' rows stay untouched.
+
+    With `standing`, of `look_up` or of the call before, the table isn't searched for the row to
+    replace, which takes a new session a second. Where another process has touched the row since,
+    it is searched for nevertheless.
+
+    Returns:
+        The `standing` of the next call; None where that must search.
 
     Raises:
         LakeError: the table can't be written.
     """
+    if standing is not None:
+        with reported_as(LakeError, f"Can't write {lake.runs_uri}"):
+            after = _replace(lake, record, standing)
+        if after is not None:
+            return after
     _overwrite(lake, [record])
+    return None
 
 
 def find_run(lake: Lake, run_id: str) -> RunRecord | None:
-    """Return the run's row, or None; lets an id that already succeeded pass at once."""
+    """Return the run's row, or None."""
     found = _read(lake, lake.runs().where(F.col("run_id") == F.lit(run_id)))
     return found[0] if found else None
 
@@ -143,10 +197,35 @@ def _from_row(row: Row) -> RunRecord:
     return RunRecord(**values)
 
 
+def _replace(lake: Lake, record: RunRecord, standing: Standing) -> Standing | None:
+    """Commit the row in place of the files that held it, unless it was touched since."""
+    spark, uri = lake.spark, lake.runs_uri
+
+    def may_follow(latest: int) -> bool:
+        versions = range(standing.version + 1, latest + 1)
+        touched = (partitions_touched(spark, uri, one, column="run_id") for one in versions)
+        return all(runs is not None and record.run_id not in runs for runs in touched)
+
+    staged = stage_rows(_frame(lake, [record]), uri)
+    version = retried(
+        lambda: commit_staged(spark, uri, staged, may_follow=may_follow, instead_of=standing.files)
+    )
+    return None if version is None else Standing(version, staged)
+
+
 def _overwrite(lake: Lake, records: Sequence[RunRecord]) -> None:
     """Replace exactly the partitions of these runs."""
-    rows = [[asdict(record)[name] for name in RUNS.names] for record in records]
     with reported_as(LakeError, f"Can't write {lake.runs_uri}"):
-        frame = lake.spark.createDataFrame(rows, schema=RUNS).coalesce(1)
-        writer = frame.write.format("delta").option("partitionOverwriteMode", "dynamic")
-        retried(lambda: writer.mode("overwrite").save(lake.runs_uri))
+        writer = _frame(lake, records).write.format("delta").mode("overwrite")
+        writer = writer.option("partitionOverwriteMode", "dynamic")
+        retried(lambda: writer.save(lake.runs_uri))
+
+
+def _frame(lake: Lake, records: Sequence[RunRecord]) -> DataFrame:
+    """Go through Arrow: rows of Python objects would start a Python worker."""
+    rows = [asdict(record) for record in records]
+    for row in rows:
+        for name in ("reasons", "stage_seconds"):
+            row[name] = [*row[name].items()]
+    table = pa.Table.from_pylist(rows, schema=to_arrow_schema(RUNS, timezone="UTC"))
+    return lake.spark.createDataFrame(table, schema=RUNS).coalesce(1)

@@ -1,4 +1,4 @@
-"""Spark's Python daemon, whose workers count inferences: `spark.python.daemon.module`."""
+"""The pipeline's Python daemon, whose workers count inferences: `spark.python.daemon.module`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pyspark.daemon
 
+from benchmarks.shared.counting import count_inferences
+from udfs.daemon import import_what_is_there
+
 COUNTS_VARIABLE = "BENCHMARK_COUNTS"
 _worker = pyspark.daemon.worker
 
 
 def counting_worker(sock: socket.socket, authenticated: bool) -> int:
-    """Serve Spark as ever; nothing is imported before the daemon has forked."""
-    from benchmarks.shared.counting import count_inferences
-
+    """Serve Spark as ever."""
     count_inferences(Path(os.environ[COUNTS_VARIABLE]))
     return _worker(sock, authenticated)
 
 
 if __name__ == "__main__":
+    import_what_is_there()
     pyspark.daemon.worker = counting_worker
     pyspark.daemon.manager()

@@ -16,7 +16,7 @@ from tests.services.submitting import Submission
 
 EXECUTOR = "CoarseGrainedExecutorBackend"
 REBOOT_SECONDS = (1.0, 15.0)
-PYTHON_DAEMON = "pyspark.daemon"
+PYTHON_DAEMON = "udfs.daemon"
 
 
 @dataclass

@@ -9,8 +9,9 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 
+from storage.delta_log import table_version
 from storage.lake import Lake
-from storage.runs import RunRecord, find_run, mark_interrupted, write_run
+from storage.runs import Beginning, RunRecord, find_run, look_up, mark_interrupted, write_run
 from storage.views import DUCKDB_VIEWS, create_views
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -29,6 +30,49 @@ def test_a_run_has_one_row_from_begin_to_end(lake: Lake) -> None:
     write_run(lake, ended)
     assert find_run(lake, "a") == ended
     assert lake.runs().count() == 2
+
+
+def test_a_run_that_looked_first_replaces_its_row_without_a_search(lake: Lake) -> None:
+    write_run(lake, record("earlier"))
+    before = table_version(lake.spark, lake.runs_uri)
+    standing = look_up(lake, "a").standing
+    write_run(lake, record("meanwhile"))
+    standing = write_run(lake, record("a"), standing=standing)
+    write_run(lake, record("meanwhile", state="failed"))
+    ended = record("a", state="succeeded")
+    assert write_run(lake, ended, standing=standing) is not None
+    assert find_run(lake, "a") == ended
+    states = {row.run_id: row.state for row in lake.runs().collect()}
+    assert states == {"earlier": "running", "meanwhile": "failed", "a": "succeeded"}
+    assert table_version(lake.spark, lake.runs_uri) == before + 4
+
+
+@pytest.mark.parametrize("touch", ["another process", "maintenance"])
+def test_a_row_that_others_touched_is_searched_for(lake: Lake, touch: str) -> None:
+    standing = write_run(lake, record("a"), standing=look_up(lake, "a").standing)
+    assert standing is not None
+    if touch == "maintenance":
+        lake.spark.sql(f"ALTER TABLE delta.`{lake.runs_uri}` SET TBLPROPERTIES ('x' = 'y')")
+    else:
+        mark_interrupted(lake, alive=[])
+    ended = record("a", state="succeeded")
+    assert write_run(lake, ended, standing=standing) is None
+    assert find_run(lake, "a") == ended
+    assert lake.runs().count() == 1
+
+
+def test_two_processes_that_begin_one_run_leave_one_row(lake: Lake) -> None:
+    both = [look_up(lake, "a").standing for _ in range(2)]
+    for standing in both:
+        write_run(lake, record("a"), standing=standing)
+    assert lake.runs().count() == 1
+
+
+def test_a_run_finds_its_earlier_row_and_who_else_runs(lake: Lake) -> None:
+    for run in (record("mine", state="failed"), record("other"), record("done", state="succeeded")):
+        write_run(lake, run)
+    found = look_up(lake, "mine")
+    assert found == Beginning(record("mine", state="failed"), frozenset({"other"}), None)
 
 
 def test_an_unknown_run_is_none(lake: Lake) -> None:

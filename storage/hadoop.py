@@ -91,7 +91,7 @@ def failure_to_read(spark: SparkSession, path: str) -> BaseException | None:
 
 
 def delete_file(spark: SparkSession, path: str) -> None:
-    """Delete a file; one that is gone already counts as deleted."""
+    """Delete a file or an empty folder; one that is gone already counts as deleted."""
     file_system(spark, path).delete(hadoop_path(spark, path), False)
 
 

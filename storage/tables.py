@@ -12,7 +12,7 @@ from pyspark.sql.types import ArrayType, MapType, StructType
 
 from conf.errors import LakeError
 from storage.delta_log import is_conflict, table_metadata, table_version
-from storage.hadoop import JAVA_ERRORS, list_times
+from storage.hadoop import JAVA_ERRORS, delete_file, list_times
 from storage.schemas import (
     BATCH_DEPTH_PROPERTY,
     SCHEMA_VERSION,
@@ -21,7 +21,7 @@ from storage.schemas import (
 )
 
 _LOG_FOLDER = "_delta_log"
-_CREATION_SECONDS = 30.0  # a busy machine takes a few
+_CREATION_SECONDS = 30.0  # a busy machine takes a few; after that the other process is dead
 _OTHER_LAKE = "Give --lake another folder, or move what is there away."
 log = logging.getLogger("captionlake")
 
@@ -63,8 +63,11 @@ def _create(
     try:
         builder.execute()
     except JAVA_ERRORS:
-        if not _is_made_by_another(spark, uri):
+        if _is_made_by_another(spark, uri):
+            return
+        if not _remove_begun_log(spark, uri):
             raise
+        builder.execute()
 
 
 def _is_made_by_another(spark: SparkSession, uri: str) -> bool:
@@ -77,6 +80,24 @@ def _is_made_by_another(spark: SparkSession, uri: str) -> bool:
         if names != {_LOG_FOLDER} or time.monotonic() > deadline:
             return False
         time.sleep(0.2)
+
+
+def _remove_begun_log(spark: SparkSession, uri: str) -> bool:
+    """Remove the log of a process that died before it had made the table; whether there was one.
+
+    Only an empty folder can be removed: a commit that comes at this moment stays.
+    """
+    log_folder = f"{uri}/{_LOG_FOLDER}"
+    if list_times(spark, uri).keys() != {_LOG_FOLDER}:
+        return False
+    for name in list_times(spark, log_folder):
+        if name.startswith(".") and name.endswith((".tmp", ".crc")):
+            delete_file(spark, f"{log_folder}/{name}")
+    if list_times(spark, log_folder):
+        return False
+    delete_file(spark, log_folder)
+    log.info("Removed %s, which was begun and is empty", log_folder)
+    return True
 
 
 def _properties(schema: StructType, partition: str | None) -> dict[str, str]:

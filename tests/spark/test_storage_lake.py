@@ -133,6 +133,20 @@ def add_caption(lake: Lake, path: str) -> None:
     frame.write.format("delta").mode("append").save(lake.captions_uri)
 
 
+@pytest.mark.parametrize("left", [[], [".00000000000000000000.json.1f2e.tmp"]])
+def test_a_table_whose_creator_died_is_made_anew(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: list[str]
+) -> None:
+    begun = tmp_path / "captions" / "_delta_log"
+    begun.mkdir(parents=True)
+    for name in left:
+        (begun / name).write_text('{"commitInfo":')
+    monkeypatch.setattr("storage.tables._CREATION_SECONDS", 0.5)
+    lake = open_lake(spark, f"file:{tmp_path}", batch_depth=1)
+    add_caption(lake, "file:/in/a/1")
+    assert IndependentReader(str(tmp_path / "captions")).version() == 1
+
+
 def test_a_place_that_cannot_be_written_is_refused_in_one_line(
     spark: SparkSession, tmp_path: Path
 ) -> None:

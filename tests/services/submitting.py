@@ -23,6 +23,11 @@ class Submission:
 
     process: subprocess.Popen[str]
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the script has ended."""
+        return self.process.poll() is not None
+
     def wait(self) -> tuple[int, str, str]:
         """Exit code, standard output and standard error."""
         output, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
@@ -64,9 +69,9 @@ def submit(*arguments: str, folder: Path, **variables: str) -> Submission:
     )
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Poll until the condition holds."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError("the awaited state never came")

@@ -82,7 +82,7 @@ def test_nights_that_go_wrong_end_as_they_should(
     assert_a_lost_worker_costs_nothing(site, home, mark)
 
     wait_until(lambda: len(site.captions(KILLED)) > 0)
-    kill_task(airflow, home, KILLED)
+    kill_task(airflow, KILLED)
     wait_until(lambda: site.runs()[run_id(KILLED)]["state"] != "running")
     wait_until(lambda: home.state(KILLED) == "failed")
     assert_a_killed_task_ends_its_run(site, home)
@@ -155,12 +155,16 @@ def lose_worker(night: str) -> None:
     task.kill()
 
 
-def kill_task(airflow: AirflowServices, home: AirflowHome, night: str) -> None:
+def kill_task(airflow: AirflowServices, night: str) -> None:
     """Mark the task as failed, as a person does on Airflow's page."""
-    runs = airflow.ask("GET", f"/api/v2/dags/{DAG_ID}/dagRuns")["dag_runs"]
-    name = next(run["dag_run_id"] for run in runs if run["logical_date"].startswith(night))
     airflow.ask(
         "PATCH",
-        f"/api/v2/dags/{DAG_ID}/dagRuns/{name}/taskInstances/caption",
+        f"/api/v2/dags/{DAG_ID}/dagRuns/{name_of(airflow, night)}/taskInstances/caption",
         new_state="failed",
     )
+
+
+def name_of(airflow: AirflowServices, night: str) -> str:
+    """Return Airflow's own name of a night's run."""
+    runs = airflow.ask("GET", f"/api/v2/dags/{DAG_ID}/dagRuns")["dag_runs"]
+    return str(next(run["dag_run_id"] for run in runs if run["logical_date"].startswith(night)))

@@ -15,7 +15,7 @@ from tests.captioning import photograph
 from tests.faults.delta_over_http import DeltaOverHttp, Row
 from tests.faults.observer import Observer
 from tests.services.hdfs_daemons import Hdfs
-from tests.services.submitting import Submission
+from tests.services.submitting import Submission, wait_until
 
 pytestmark = pytest.mark.timeout(900)  # seconds; two Spark starts side by side
 
@@ -47,13 +47,26 @@ class Night:
             folder=self._package.directory.parent,
         )
 
-    def run_both(self) -> tuple[Observer, dict[str, Row]]:
-        """Start both at once; return what a reader saw meanwhile, and the rows of the runs."""
+    def maintain(self) -> Submission:
+        return self._submit(
+            *("maintain_tables", "--lake", f"{self._uri}/lake"),
+            folder=self._package.directory.parent,
+        )
+
+    def run_both(self, *, maintained: bool = False) -> tuple[Observer, dict[str, Row]]:
+        """Start both at once; return what a reader saw meanwhile, and the rows of the runs.
+
+        Where asked, the tables are maintained as soon as there are small files to compact.
+        """
         observer = Observer(self.client, f"{self.root}/lake/captions", chunk_files=CHUNK_FILES)
         with observer.watching():
-            first = self.start("first", "{0,1}")
+            started = [self.start("first", "{0,1}")]
             time.sleep(STAGGER_SECONDS)
-            for one in (first, self.start("second", "{1,2}")):
+            started.append(self.start("second", "{1,2}"))
+            if maintained:
+                wait_until(lambda: len(observer.rows) > CHUNK_FILES or started[0].is_over)
+                started.append(self.maintain())
+            for one in started:
                 code, _, errors = one.wait()
                 assert code == 0, errors
         runs = DeltaOverHttp(self.client, f"{self.root}/lake/runs").to_the_end()
@@ -90,12 +103,15 @@ def check_table(observer: Observer) -> None:
     assert {row["status"] for row in observer.rows.values()} == {"captioned"}
 
 
-def test_the_later_run_waits_for_the_earlier_and_does_only_what_is_left(
+def test_the_later_run_waits_for_the_earlier_and_maintenance_disturbs_neither(
     hdfs: Hdfs, submit: Submit, tiny_package: ModelPackage
 ) -> None:
-    observer, runs = Night(hdfs, submit, tiny_package, root="/waiting").run_both()
+    night = Night(hdfs, submit, tiny_package, root="/waiting")
+    observer, runs = night.run_both(maintained=True)
     check_table(observer)
     assert {run["state"] for run in runs.values()} == {"succeeded"}
+    (care,) = (runs.pop(name) for name in list(runs) if name.startswith("maintain_tables"))
+    assert care["started_at"] < max(run["ended_at"] for run in runs.values())
     later = max(runs.values(), key=lambda run: run["already_done"])
     assert later["already_done"] == BATCH_FILES
     assert sorted(run["captioned"] for run in runs.values()) == [BATCH_FILES, 2 * BATCH_FILES]

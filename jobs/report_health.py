@@ -66,7 +66,7 @@ def check_rejected(share: float | None, usual: Sequence[float]) -> Check:
     """Compare the share of rejected files with that of the runs before."""
     name = "Rejected share"
     if share is None or not usual:
-        return Check(name, UNKNOWN, "There is no earlier run to compare with.")
+        return _without_usual(name)
     before = statistics.median(usual)
     says = f"{share:.1%} of the files were rejected, {before:.1%} usually"
     limit = f"{before + REJECTED_RISE:.1%}"
@@ -77,7 +77,7 @@ def check_speed(speed: float | None, usual: Sequence[float]) -> Check:
     """Compare images per second with those of the runs before."""
     name = "Throughput"
     if speed is None or not usual:
-        return Check(name, UNKNOWN, "There is no earlier run to compare with.")
+        return _without_usual(name)
     before = statistics.median(usual)
     says = f"{speed:.1f} images/s, {before:.1f} usually (look below {SLOW * before:.1f})."
     return _judged(name, speed < SLOW * before, says)
@@ -95,6 +95,10 @@ def _share(counts: Mapping[int, int], place: int) -> float:
     return max(counts.get(place, 0) / sum(counts.values()), _LEAST_SHARE)
 
 
+def _without_usual(name: str) -> Check:
+    return Check(name, UNKNOWN, "There is no earlier run to compare with.")
+
+
 def _check_collapse(own: Speech) -> Check:
     name = "One caption for all"
     if own.images < FEWEST_FOR_COLLAPSE:
@@ -108,7 +112,7 @@ def _check_collapse(own: Speech) -> Check:
 def _check_distinct(own: Speech, usual: Speech) -> Check:
     name = "Variety"
     if own.distinct_share is None or usual.distinct_share is None:
-        return Check(name, UNKNOWN, "There is no earlier run to compare with.")
+        return _without_usual(name)
     least = DISTINCT_FALL * usual.distinct_share
     says = (
         f"{own.distinct_share:.0%} of the captions are different ones, {usual.distinct_share:.0%} "

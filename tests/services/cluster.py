@@ -12,8 +12,9 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ from tests.services.hdfs_daemons import die_with_parent, free_ports
 
 SPARK_HOME = Path(pyspark.__file__).parent
 START_SECONDS = 240.0
+COMMON_PROPERTIES = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.executor.memory": "600m",
+    "spark.ui.enabled": "false",
+}
 # What a worker sees of a hidden folder is an empty one; Spark itself may lie in there.
 HIDE = "mount --bind {spark} {elsewhere} && mount -t tmpfs none {hidden} && cd / && exec {command}"
 
@@ -73,6 +79,20 @@ class Cluster:
         self.workers.append(worker)
         self.wait_for_workers(len(self.workers))
         return worker
+
+    def run(self, job: str, *arguments: object, properties: Mapping[str, str]) -> Any:
+        """Run the source text of a job, and return what it writes as JSON to its first argument."""
+        script, report = self.folder / "job.py", self.folder / "report.json"
+        script.write_text(job)
+        properties = {**COMMON_PROPERTIES, **properties}
+        options = [part for pair in properties.items() for part in ("--conf", "=".join(pair))]
+        submit = [f"{SPARK_HOME}/bin/spark-submit", "--master", self.uri, *options]
+        subprocess.run(
+            [*submit, str(script), str(report), *map(str, arguments)],
+            env=os.environ | {"PYSPARK_PYTHON": sys.executable},
+            check=True,
+        )
+        return json.loads(report.read_text())
 
     def replace_dead_workers(self) -> None:
         """Start a worker for each that has ended."""

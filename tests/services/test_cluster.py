@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.services.cluster import SPARK_HOME, Cluster, WorkerSize, running_cluster
+from tests.services.cluster import WorkerSize, running_cluster
 
 SEEN_BY_TASKS = """\
 import json, os, sys
@@ -27,6 +24,10 @@ folders = spark.sparkContext.parallelize([sys.argv[2]] * 4, 4)
 with open(sys.argv[1], "w") as report:
     json.dump(folders.map(see).collect(), report)
 """
+TWO_CARDS = {
+    "spark.executor.resource.gpu.amount": "2",
+    "spark.task.resource.gpu.amount": "1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,28 +44,8 @@ def gpu_tasks(tmp_path_factory: pytest.TempPathFactory, hidden: Path) -> list[di
         pytest.skip("Hiding a folder from the executors needs root.")
     folder = tmp_path_factory.mktemp("cluster")
     with running_cluster(folder, size=WorkerSize(gpus=2, memory="1g"), hidden=hidden) as cluster:
-        return run_tasks(cluster, folder, hidden)
-
-
-def run_tasks(cluster: Cluster, folder: Path, hidden: Path) -> list[dict[str, Any]]:
-    job = folder / "seen.py"
-    job.write_text(SEEN_BY_TASKS)
-    properties = {
-        "spark.driver.host": "127.0.0.1",
-        "spark.executor.memory": "600m",
-        "spark.executor.resource.gpu.amount": "2",
-        "spark.task.resource.gpu.amount": "1",
-        "spark.ui.enabled": "false",
-    }
-    options = [part for pair in properties.items() for part in ("--conf", "=".join(pair))]
-    submit = [f"{SPARK_HOME}/bin/spark-submit", "--master", cluster.uri, *options]
-    subprocess.run(
-        [*submit, str(job), str(folder / "report.json"), str(hidden)],
-        env=os.environ | {"PYSPARK_PYTHON": os.path.realpath(sys.executable)},
-        check=True,
-    )
-    seen: list[dict[str, Any]] = json.loads((folder / "report.json").read_text())
-    return seen
+        seen: list[dict[str, Any]] = cluster.run(SEEN_BY_TASKS, hidden, properties=TWO_CARDS)
+        return seen
 
 
 def test_each_task_sees_one_gpu_address(gpu_tasks: list[dict[str, Any]]) -> None:

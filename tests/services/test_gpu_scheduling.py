@@ -6,18 +6,13 @@ looked for, and is then found missing.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conf.environments import load_environment
 from tests.services.checkout import ROOT
-from tests.services.cluster import SPARK_HOME, Cluster, WorkerSize, running_cluster
+from tests.services.cluster import WorkerSize, running_cluster
 
 CARDS = 2
 ROUNDS = 3
@@ -58,32 +53,20 @@ def rounds(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]
     folder = tmp_path_factory.mktemp("gpus")
     size = WorkerSize(cores=CARDS, memory="1400m", gpus=CARDS)
     with running_cluster(folder, size=size) as cluster:
-        return run_job(cluster, folder)
+        seen: list[list[dict[str, Any]]] = cluster.run(
+            ASK_FOR_THE_CARD, CARDS, ROUNDS, properties=properties()
+        )
+        return seen
 
 
-def run_job(cluster: Cluster, folder: Path) -> list[list[dict[str, Any]]]:
-    job = folder / "look.py"
-    job.write_text(ASK_FOR_THE_CARD)
+def properties() -> dict[str, str]:
     environment = load_environment("standalone-gpu").spark
     kept = ("spark.executor.resource.gpu.amount", "spark.task.resource.gpu.amount")
-    properties = {
+    return {
         **{name: environment[name] for name in kept},
-        "spark.driver.host": "127.0.0.1",
         "spark.executor.cores": "1",
-        "spark.executor.memory": "600m",
         "spark.executorEnv.PYTHONPATH": str(ROOT),
-        "spark.ui.enabled": "false",
     }
-    options = [part for pair in properties.items() for part in ("--conf", "=".join(map(str, pair)))]
-    submit = [f"{SPARK_HOME}/bin/spark-submit", "--master", cluster.uri, *options]
-    report = folder / "report.json"
-    subprocess.run(
-        [*submit, str(job), str(report), str(CARDS), str(ROUNDS)],
-        env=os.environ | {"PYSPARK_PYTHON": sys.executable},
-        check=True,
-    )
-    seen: list[list[dict[str, Any]]] = json.loads(report.read_text())
-    return seen
 
 
 def test_each_worker_sees_its_own_card_and_no_other(rounds: list[list[dict[str, Any]]]) -> None:

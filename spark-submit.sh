@@ -122,11 +122,12 @@ submit() {
 }
 
 # Half of a short run's processor time goes into loading Java classes. The first captioning run
-# leaves them in an archive that later JVMs map (class data sharing). It holds for one Java and one
-# class path, with no folder on it but empty ones; where the class path is the user's, classes are
+# leaves them in an archive that later JVMs map (class data sharing). It holds for one Java and for
+# class paths that begin like its own, on which no folder may stand but empty ones: a run with a
+# HADOOP_CONF_DIR can use an archive, not make one. Where the class path is the user's, classes are
 # loaded as ever.
 may_archive_classes() {
-  local chosen="${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-}${SPARK_DIST_CLASSPATH:-}${SPARK_SUBMIT_OPTS:-}"
+  local chosen="${SPARK_DIST_CLASSPATH:-}${SPARK_SUBMIT_OPTS:-}"
   [[ -z $chosen$extra_jars && $SPARK_CONF_DIR == "$root/conf" && $root != *[:\"]* ]] &&
     grep -q '^spark\.master local' "$scratch/spark.properties" &&
     ! [[ "${spark_options[*]-}" =~ master|class-?path|ClassPath|java-options|JavaOptions|packages|spark\.jars ]]
@@ -145,7 +146,7 @@ archive_classes() {
   SPARK_SUBMIT_OPTS="\"-Dlog4j2.configurationFile=$root/conf/log4j2.properties\" -Xlog:disable"
   if [[ -f $archive ]]; then
     SPARK_SUBMIT_OPTS+=" \"-XX:SharedArchiveFile=$archive\""
-  elif [[ $job == caption_images ]]; then
+  elif [[ $job == caption_images && -z ${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-} ]]; then
     new_archive=$archive.$$
     SPARK_SUBMIT_OPTS+=" \"-XX:ArchiveClassesAtExit=$new_archive\""
   fi

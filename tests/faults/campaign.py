@@ -22,7 +22,7 @@ from tests.services.hdfs_daemons import Hdfs
 from tests.services.submitting import ROOT, Submission, submit, wait_until
 
 CHUNK_FILES = 8
-NIGHT_FILES = 160
+NIGHT_FILES = 96
 LONGEST_DELAY_SECONDS = 2.0
 ENVIRONMENT_FAULTS = {5, 6}
 KILLED = {-9, 137}

@@ -61,6 +61,20 @@ if __name__ == "__main__":
     sys.exit(143)
 """
 
+MAPPED = """\
+\"\"\"Write down which files the JVM has mapped into its memory.\"\"\"
+import sys
+from pathlib import Path
+from conf.environments import load_environment
+from jobs.session import build_session
+
+if __name__ == "__main__":
+    spark = build_session("mapped", load_environment("local"))
+    java = spark.sparkContext._jvm.ProcessHandle.current().pid()
+    Path(sys.argv[1]).write_text(Path(f"/proc/{java}/maps").read_text())
+    spark.stop()
+"""
+
 pytestmark = pytest.mark.skipif(
     not any((ROOT / "jars").glob("*delta-spark*.jar")), reason="No jars: run `make setup`."
 )
@@ -119,12 +133,39 @@ def test_driver_and_workers_use_the_environments_python(
 
 def test_no_run_resolves_packages(report: dict[str, Any]) -> None:
     assert "spark.jars.packages" not in report["conf"]
-    assert "delta-spark" in report["conf"]["spark.jars"]
+    assert "delta-spark" in report["conf"]["spark.driver.extraClassPath"]
 
 
 def test_the_terminal_is_left_to_the_job(report: dict[str, Any]) -> None:
     lines = [line for line in report["stderr"].splitlines() if "incubator modules" not in line]
     assert lines == []
+
+
+def test_the_first_captioning_leaves_its_classes_to_all_later_jvms(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    checkout.add_job("caption_images", MAPPED)
+
+    def archives(**variables: str) -> list[Path]:
+        """Return the archives that a JVM uses which a run starts, and check what is printed."""
+        result = subprocess.run(
+            [checkout.script, "caption_images", "maps"],
+            env=os.environ | variables,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "cds" not in result.stdout + result.stderr
+        maps = (tmp_path / "maps").read_text()
+        return [file for file in (checkout.root / ".cache").glob("classes-*") if str(file) in maps]
+
+    assert archives() == []
+    (made,) = (checkout.root / ".cache").glob("classes-*")
+    assert archives() == [made]
+    (tmp_path / "core-site.xml").write_text("<configuration/>")
+    assert archives(HADOOP_CONF_DIR=str(tmp_path)) == [made]
 
 
 @contextlib.contextmanager

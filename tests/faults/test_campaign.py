@@ -1,7 +1,6 @@
 """Whatever dies, every image ends in exactly one row, and finished work is not done again.
 
-Three seeded strikes; five are one of each kind, and dozens go with, for example,
-`CAPTIONLAKE_FAULT_STRIKES=40 CAPTIONLAKE_FAULT_SEED=5 make test ARGS=tests/faults`.
+Three seeded strikes; five are one of each kind, and dozens go with `CAPTIONLAKE_FAULT_STRIKES=40`.
 """
 
 from __future__ import annotations

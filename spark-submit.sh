@@ -4,6 +4,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 source "$root/tools/prerequisites.sh"
+source "$root/tools/class_archive.sh"
 readonly EXIT_USAGE=2
 readonly WITHOUT_SPARK=' check_batch check_run manage_models ' # jobs that open no session
 
@@ -119,43 +120,6 @@ submit() {
   fi
   run_to_the_end "$SPARK_HOME/bin/spark-submit" "${options[@]}" "${spark_options[@]}" \
     "$root/jobs/$job.py" "${job_options[@]}"
-}
-
-# Half of a short run's processor time goes into loading Java classes. The first captioning run
-# leaves them in an archive that later JVMs map (class data sharing). It holds for one Java and for
-# class paths that begin like its own, on which no folder may stand but empty ones: a run with a
-# HADOOP_CONF_DIR can use an archive, not make one. Where the class path is the user's, classes are
-# loaded as ever.
-may_archive_classes() {
-  local chosen="${SPARK_DIST_CLASSPATH:-}${SPARK_SUBMIT_OPTS:-}"
-  [[ -z $chosen$extra_jars && $SPARK_CONF_DIR == "$root/conf" && $root != *[:\"]* ]] &&
-    grep -q '^spark\.master local' "$scratch/spark.properties" &&
-    ! [[ "${spark_options[*]-}" =~ master|class-?path|ClassPath|java-options|JavaOptions|packages|spark\.jars ]]
-}
-
-archive_classes() {
-  local java=${JAVA_HOME:+$JAVA_HOME/bin/java} key
-  java=$(readlink -f "${java:-$(command -v java)}")
-  key=$(stat -c '%n %s %Y' "$java" "$root"/jars/*.jar "$SPARK_HOME/jars" | sha256sum | head -c 16)
-  archive=$root/.cache/classes-$key.jsa
-  export SPARK_CONF_DIR=$root/.cache/no-conf
-  mkdir -p "$SPARK_CONF_DIR"
-  jars=$(printf '%s:' "$root"/jars/*.jar)
-  options=(--properties-file "$scratch/spark.properties")
-  options+=(--conf "spark.driver.extraClassPath=${jars%:}")
-  SPARK_SUBMIT_OPTS="\"-Dlog4j2.configurationFile=$root/conf/log4j2.properties\" -Xlog:disable"
-  if [[ -f $archive ]]; then
-    SPARK_SUBMIT_OPTS+=" \"-XX:SharedArchiveFile=$archive\""
-  elif [[ $job == caption_images && -z ${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-} ]]; then
-    new_archive=$archive.$$
-    SPARK_SUBMIT_OPTS+=" \"-XX:ArchiveClassesAtExit=$new_archive\""
-  fi
-  export SPARK_SUBMIT_OPTS
-}
-
-keep_archive() {
-  [[ -n ${new_archive:-} && -f $new_archive ]] || return 0
-  if (($1 == 0)); then mv -f "$new_archive" "$archive"; else rm -f "$new_archive"; fi
 }
 
 # Executors whose Python lies in ./env can't see this checkout: they get what `make package` built.

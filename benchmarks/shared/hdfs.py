@@ -30,4 +30,6 @@ def _upload(hdfs: Hdfs, folder: Path) -> None:
     """Copy with Hadoop's own shell, out of the jars that Spark brings."""
     classpath = os.pathsep.join((str(hdfs.configuration), hdfs.data_node.classpath))
     shell = [java(), "-Xmx512m", "-cp", classpath, "org.apache.hadoop.fs.FsShell"]
-    subprocess.run([*shell, "-put", str(folder), "/"], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [*shell, "-put", "-t", "16", str(folder), "/"], check=True, stdin=subprocess.DEVNULL
+    )

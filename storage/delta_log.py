@@ -88,14 +88,10 @@ def commit_staged(
     if not may_follow(int(transaction.readVersion())):
         return None
     transaction.readWholeTable()  # so that whatever comes between is a conflict
-    actions = jvm(spark).java.util.ArrayList()
-    converters = jvm(spark).scala.jdk.javaapi.CollectionConverters
-    for old in converters.asJava(instead_of) if instead_of is not None else ():
-        actions.add(old.remove())
-    for new in converters.asJava(staged):
-        actions.add(new)
-    sequence = converters.asScala(actions).toSeq()
-    return int(transaction.commit(sequence, _append_operation(spark)))
+    actions = staged
+    if instead_of is not None:
+        actions = staged.appendedAll(_removals(spark, instead_of))
+    return int(transaction.commit(actions, _append_operation(spark)))
 
 
 def batches_added(spark: SparkSession, uri: str, version: int) -> frozenset[str] | None:
@@ -133,6 +129,15 @@ def _actions(spark: SparkSession, uri: str, version: int) -> list[dict[str, Any]
     actions = [json.loads(line) for line in text.splitlines() if line]
     is_changed = any("metaData" in action or "protocol" in action for action in actions)
     return None if is_changed else actions
+
+
+def _removals(spark: SparkSession, files: Any) -> Any:
+    """Return, as a Scala sequence, what takes data files out of the table."""
+    converters = jvm(spark).scala.jdk.javaapi.CollectionConverters
+    removed = jvm(spark).java.util.ArrayList()
+    for file in converters.asJava(files):
+        removed.add(file.remove())
+    return converters.asScala(removed)
 
 
 def _snapshot(spark: SparkSession, uri: str) -> Any:

@@ -7,26 +7,15 @@ look at the machine before the worker knows which GPU Spark gave it (`udfs.capti
 
 from __future__ import annotations
 
-import importlib
-import logging
+from contextlib import suppress
 
 import pandas as pd  # noqa: F401  # pyarrow imports it for the first row
 import pyspark.daemon
 
 import udfs.caption  # noqa: F401
 
-OPTIONAL = ("models.openvino_engine",)
-
-
-def import_what_is_there() -> None:
-    """Import what not every installation has; a worker that needs it says what is missing."""
-    for name in OPTIONAL:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            logging.getLogger("captionlake").info("%s is left to the workers: %s", name, error)
-
+with suppress(ImportError):  # the Keras runtime does without; a worker that needs it says so
+    import models.openvino_engine  # noqa: F401
 
 if __name__ == "__main__":
-    import_what_is_there()
     pyspark.daemon.manager()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyspark.daemon
 
+import udfs.daemon  # noqa: F401  # what it imports for the workers
 from benchmarks.shared.counting import count_inferences
-from udfs.daemon import import_what_is_there
 
 COUNTS_VARIABLE = "BENCHMARK_COUNTS"
 _worker = pyspark.daemon.worker
@@ -22,6 +22,5 @@ def counting_worker(sock: socket.socket, authenticated: bool) -> int:
 
 
 if __name__ == "__main__":
-    import_what_is_there()
     pyspark.daemon.worker = counting_worker
     pyspark.daemon.manager()

@@ -12,12 +12,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from models.package import ModelPackage
-from tests.services.airflow_home import AIRFLOW, DAG_ID, AirflowHome, Task
-from tests.services.airflow_services import AirflowServices, running_airflow
+from tests.services.airflow_home import AIRFLOW, AirflowHome, Task, run_id
+from tests.services.airflow_services import running_airflow
 from tests.services.hdfs_daemons import jars_missing, running_hdfs
 from tests.services.nights import Site, crops
-from tests.services.submitting import wait_until
-from tests.services.test_nightly_scheduler import kill_task, name_of, processes, run_id
+from tests.services.submitting import processes, wait_until
 
 pytestmark = [
     pytest.mark.timeout(3000),  # seconds; three Spark starts a night
@@ -73,25 +72,13 @@ def week(site: Site, home: AirflowHome) -> Iterator[Site]:
     """The week when all is over."""
     with running_airflow(home) as airflow:
         wait_until(lambda: len(site.captions(KILLED)) > 0, seconds=PATIENCE_SECONDS)
-        kill_task(airflow, KILLED)
+        airflow.fail(KILLED, "caption")
         wait_until(lambda: home.state(LAST) == "success", seconds=PATIENCE_SECONDS)
-        clear(airflow, KILLED)
+        airflow.clear(KILLED)
         wait_until(lambda: home.state(KILLED) == "success", seconds=PATIENCE_SECONDS)
         yield site
     for orphan in processes(site.root):
         orphan.kill()
-
-
-def clear(airflow: AirflowServices, night: str) -> None:
-    """Have the failed part of a night done again, as a person does on Airflow's page."""
-    airflow.ask(
-        "POST",
-        f"/api/v2/dags/{DAG_ID}/clearTaskInstances",
-        dag_run_id=name_of(airflow, night),
-        dry_run=False,
-        only_failed=False,
-        reset_dag_runs=True,
-    )
 
 
 def test_every_night_but_the_bad_one_succeeds(week: Site, home: AirflowHome) -> None:

@@ -45,6 +45,11 @@ class Task(NamedTuple):
     tries: int
 
 
+def run_id(night: str) -> str:
+    """Return the id that the DAG gives the run of a night."""
+    return f"{DAG_ID}-{night.replace('-', '')}T000000"
+
+
 class AirflowHome:
     """A folder with Airflow's database and settings."""
 

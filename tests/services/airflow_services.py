@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-from tests.services.airflow_home import AIRFLOW, AirflowHome
+from tests.services.airflow_home import AIRFLOW, DAG_ID, AirflowHome
 from tests.services.hdfs_daemons import die_with_parent, free_ports
 from tests.services.submitting import wait_until
 
@@ -58,6 +58,27 @@ class AirflowServices:
         """Call the REST API as an administrator does."""
         token = self._request("GET", "/auth/token", None, {})["access_token"]
         return self._request(method, path, body or None, {"Authorization": f"Bearer {token}"})
+
+    def fail(self, night: str, task: str) -> None:
+        """Mark a task as failed, as a person does on Airflow's page."""
+        path = f"/api/v2/dags/{DAG_ID}/dagRuns/{self._name_of(night)}/taskInstances/{task}"
+        self.ask("PATCH", path, new_state="failed")
+
+    def clear(self, night: str) -> None:
+        """Have a night done again, as a person does on Airflow's page."""
+        self.ask(
+            "POST",
+            f"/api/v2/dags/{DAG_ID}/clearTaskInstances",
+            dag_run_id=self._name_of(night),
+            dry_run=False,
+            only_failed=False,
+            reset_dag_runs=True,
+        )
+
+    def _name_of(self, night: str) -> str:
+        """Return Airflow's own name of a night's run."""
+        runs = self.ask("GET", f"/api/v2/dags/{DAG_ID}/dagRuns")["dag_runs"]
+        return str(next(run["dag_run_id"] for run in runs if run["logical_date"].startswith(night)))
 
     def _request(
         self, method: str, path: str, body: Any, headers: Mapping[str, str]

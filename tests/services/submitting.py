@@ -76,3 +76,13 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = PATIENCE_SECON
         if time.monotonic() > deadline:
             raise TimeoutError("the awaited state never came")
         time.sleep(0.1)
+
+
+def processes(text: str) -> list[psutil.Process]:
+    """Return the processes that have this text in their command line, the oldest first."""
+    found = [
+        process
+        for process in psutil.process_iter(["cmdline", "create_time"])
+        if any(text in argument for argument in process.info["cmdline"] or ())
+    ]
+    return sorted(found, key=lambda process: process.info["create_time"])

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 
 from models.package import ModelPackage
-from tests.services.airflow_home import AIRFLOW, DAG_ID, AirflowHome, Task
+from tests.services.airflow_home import AIRFLOW, DAG_ID, AirflowHome, Task, run_id
 from tests.services.airflow_services import AirflowServices, running_airflow
 from tests.services.hdfs_daemons import Hdfs
 from tests.services.nights import Site, crops
-from tests.services.submitting import wait_until
+from tests.services.submitting import processes, wait_until
 
 pytestmark = [
     pytest.mark.timeout(900),  # seconds; several Spark starts
@@ -25,10 +24,6 @@ IMAGES = 120
 CHUNK = 2  # files: so that the first job works on while its worker is found dead
 TODAY = datetime.now(UTC).date()
 BAD, LOST, KILLED = ((TODAY - timedelta(days=days)).isoformat() for days in (5, 2, 1))
-
-
-def run_id(night: str) -> str:
-    return f"{DAG_ID}-{night.replace('-', '')}T000000"
 
 
 @pytest.fixture
@@ -82,7 +77,7 @@ def test_nights_that_go_wrong_end_as_they_should(
     assert_a_lost_worker_costs_nothing(site, home, mark)
 
     wait_until(lambda: len(site.captions(KILLED)) > 0)
-    kill_task(airflow, KILLED)
+    airflow.fail(KILLED, "caption")
     wait_until(lambda: site.runs()[run_id(KILLED)]["state"] != "running")
     wait_until(lambda: home.state(KILLED) == "failed")
     assert_a_killed_task_ends_its_run(site, home)
@@ -135,16 +130,6 @@ def backfill(airflow: AirflowServices, night: str, **conf: float) -> None:
     )
 
 
-def processes(text: str) -> list[psutil.Process]:
-    """Return the processes that have this text in their command line, the oldest first."""
-    found = [
-        process
-        for process in psutil.process_iter(["cmdline", "create_time"])
-        if any(text in argument for argument in process.info["cmdline"] or ())
-    ]
-    return sorted(found, key=lambda process: process.info["create_time"])
-
-
 def lose_worker(night: str) -> None:
     """Take Airflow's side of the task away: the process that runs it, and its supervisor."""
     task = processes(run_id(night))[0].parent()
@@ -153,18 +138,3 @@ def lose_worker(night: str) -> None:
     assert supervisor is not None
     supervisor.kill()
     task.kill()
-
-
-def kill_task(airflow: AirflowServices, night: str) -> None:
-    """Mark the task as failed, as a person does on Airflow's page."""
-    airflow.ask(
-        "PATCH",
-        f"/api/v2/dags/{DAG_ID}/dagRuns/{name_of(airflow, night)}/taskInstances/caption",
-        new_state="failed",
-    )
-
-
-def name_of(airflow: AirflowServices, night: str) -> str:
-    """Return Airflow's own name of a night's run."""
-    runs = airflow.ask("GET", f"/api/v2/dags/{DAG_ID}/dagRuns")["dag_runs"]
-    return str(next(run["dag_run_id"] for run in runs if run["logical_date"].startswith(night)))

@@ -13,10 +13,11 @@ help:  ## Show this list
 setup:  ## Make .venv with the development tools, and jars/
 	@tools/setup.sh dev
 
-test: setup  ## Run all tests; ARGS="-k word" narrows
+# Half of the time tests wait for daemons and timers, so two processes share the work by files.
+test: setup  ## Run all tests; ARGS="-k word" narrows, ARGS="-n 0" takes one process
 	@source tools/prerequisites.sh && check_java
 	@tools/setup.sh airflow
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## Lint, formatting and types
 	$(PYTHON) -m ruff check .

@@ -35,6 +35,7 @@ TRAIN = [
 DEV = [
     "pytest==9.2.0",
     "pytest-timeout==2.4.0",
+    "pytest-xdist==3.8.0",
     "hypothesis==6.170.15",
     "jax==0.10.2",  # the second backend that captions must agree on
     "hdfs==2.7.3",  # an HDFS client that shares no code with Spark's

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -32,6 +33,7 @@ SPARK_JAR_PREFIXES = ("hadoop-client-", "slf4j-api", "log4j-", "jcl-over-slf4j",
 LARGE_JAR_BYTES = 10_000_000
 START_SECONDS = 240.0
 PR_SET_PDEATHSIG = 1
+FIRST_PORT, PORTS_OF_A_WORKER = 20_000, 1_500
 LOG4J = """\
 appender.audit.type = File
 appender.audit.name = audit
@@ -59,12 +61,27 @@ def jars_missing() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Return ports that nothing listens on now, and that no other test process returns."""
+    return list(itertools.islice(filter(_is_free, _PORTS), count))
+
+
+def _own_ports() -> Iterator[int]:
+    """Yield the ports of this test process in turn, from below those that the kernel gives away."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = FIRST_PORT + PORTS_OF_A_WORKER * worker
+    start = os.getpid() % PORTS_OF_A_WORKER  # two test runs at once begin apart
+    offsets = itertools.count(start)
+    return (first + offset % PORTS_OF_A_WORKER for offset in offsets)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one, contextlib.suppress(OSError):
+        one.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+_PORTS = _own_ports()
 
 
 def java() -> str:

@@ -66,7 +66,7 @@ def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
         settings = as_demonstration(settings)
     required(settings, "input", "lake")
     package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
-    with session(JOB, resolved.environment) as spark:
+    with session(JOB, resolved.environment, stop) as spark:
         scene = set_scene(spark, stop, settings, env_local=resolved.environment.is_local)
         caption(scene, settings, package, show_captions=demonstration)
     if settings.model == DEFAULT_MODEL:

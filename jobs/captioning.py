@@ -24,7 +24,8 @@ from storage.reading import probe_unread
 from udfs.outcome import ALREADY_CAPTIONED, CAPTIONED
 
 FIRST_CHUNK_SHARE = 8
-OUTAGE_SHARE = 0.5
+OUTAGE_SHARE, OUTAGE_FILES = 0.5, 3  # of a chunk, and at least
+_UNREAD = (Reason.UNREADABLE, Reason.VANISHED)
 
 
 @dataclass
@@ -142,13 +143,17 @@ def refuse_outage(
 ) -> None:
     """Tell an outage from bad files: most of a chunk failing to be read is no file's fault.
 
+    A file that already failed in an earlier run says nothing about the storage now.
+
     Raises:
         EnvironmentFault: the storage fails; nothing of the chunk is committed.
     """
-    details = [detail for reason, detail in unread.values() if reason == Reason.UNREADABLE]
-    details += [row["detail"] for row in rows.values() if row["reason"] == Reason.UNREADABLE]
+    failures = {path: (row["reason"], row["detail"]) for path, row in rows.items()} | dict(unread)
+    is_new = pc.equal(chunk.files["tries"], 0)
+    of_new = [failures[path] for path in chunk.files["path"].filter(is_new).to_pylist()]
+    details = [detail for reason, detail in of_new if reason in _UNREAD]
     failing = [detail for detail in details if "permission" not in detail.lower()]
-    if len(failing) > OUTAGE_SHARE * len(chunk.paths):
+    if len(failing) >= OUTAGE_FILES and len(failing) > OUTAGE_SHARE * len(chunk.paths):
         raise EnvironmentFault(
             f"{len(failing)} of {len(chunk.paths)} files of a chunk can't be read "
             f"(for one: {failing[0]}), so the storage is failing, not the files.",

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from conf.errors import CaptionlakeError, UsageError
+from conf.errors import CaptionlakeError, EnvironmentFault, UsageError
 from conf.resolve import Resolved, resolve
 from conf.settings import Settings
 from jobs.stopping import Stop, Terminated, run_stoppable
 from jobs.streams import own_streams
+from storage.hadoop import JAVA_ERRORS, one_line
 
 TERMINATED_EXIT_CODE = 143
 PID_FILE_VARIABLE = "CAPTIONLAKE_DRIVER_PID_FILE"
-# In abfs:// and wasb:// the part before the @ is the container, not a user.
-_USER_INFO = re.compile(r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://[^/@\s]+@")
-_TOKEN = re.compile(r"(?i)((?:token|secret|password|sig|signature|key)=)[^&\s]+")
+# In abfs:// and wasb:// the part before the @ is the container, not a user. A password may hold @.
+_USER_INFO = re.compile(r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://[^/\s\"']*@")
+# Not part=x in a path, which is a partition's name.
+_TOKEN = re.compile(
+    r"(?i)((?:^|[?&;,(\s\"'])(?:[\w-]*[_-])?"
+    r"(?:token|secret|password|passwd|pwd|sig|signature|key|credential|delegation)=)[^&;,\s\"')]+"
+)
 
 S = TypeVar("S", bound=Settings)
 log = logging.getLogger("captionlake")
@@ -56,12 +62,25 @@ def run_command(
         except Terminated:
             print(f"{command}: terminated; what was committed stays.", file=sys.stderr)
             return TERMINATED_EXIT_CODE
+        except (*JAVA_ERRORS, OSError, MemoryError) as failure:  # no code of ours failed
+            log.debug("What the machine, Spark or the storage raised", exc_info=True)
+            reason = redact(one_line(failure))
+            print(f"{command}: {reason}. What was committed stays; run again.", file=sys.stderr)
+            return EnvironmentFault.exit_code
         return 0
 
 
 def redact(text: str) -> str:
     """Return the text without user info or tokens of URIs."""
     return _TOKEN.sub(r"\1***", _USER_INFO.sub("://***@", text))
+
+
+def told(settings: Settings, *, without: Collection[str] = ()) -> str:
+    """Return the settings as JSON that may be kept: redacted, and without the fields named."""
+    values = settings.model_dump(mode="json", exclude=set(without))
+    return json.dumps(
+        {name: redact(value) if isinstance(value, str) else value for name, value in values.items()}
+    )
 
 
 def required(settings: Settings, *names: str) -> None:

@@ -50,7 +50,7 @@ def main(resolved: Resolved[EvaluateSettings], stop: Stop) -> None:
     settings = resolved.settings
     required(settings, "images", "captions")
     package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
-    with session(JOB, resolved.environment) as spark:
+    with session(JOB, resolved.environment, stop) as spark:
         references = read_references(spark, settings, env_local=resolved.environment.is_local)
         stop.check()
         with shipped_package(spark, package) as archive:

@@ -16,7 +16,7 @@ from conf.errors import ClaimedElsewhereError, InputError, UsageError
 from conf.maintenance import SAFE_HOURS, MaintainSettings, is_sha256
 from conf.resolve import Resolved
 from conf.version import VERSION
-from jobs.cli import redact, required, run_command
+from jobs.cli import required, run_command, told
 from jobs.recording import Recording, written
 from jobs.session import session
 from jobs.stopping import Stop
@@ -74,7 +74,7 @@ def main(resolved: Resolved[MaintainSettings], stop: Stop) -> None:
     """Run the job from its settings to its summary."""
     settings = resolved.settings
     required(settings, "lake")
-    with session(JOB, resolved.environment) as spark:
+    with session(JOB, resolved.environment, stop) as spark:
         env_local = resolved.environment.is_local
         asked = read_requests(spark, settings, env_local=env_local)
         lake = open_existing_lake(spark, qualify(spark, str(settings.lake), env_local=env_local))
@@ -148,8 +148,8 @@ def refuse_short_retention(settings: MaintainSettings, others: set[str]) -> None
 
 def first_row(run_id: str, settings: MaintainSettings) -> RunRecord:
     """Return the run's row without what it is to forget."""
-    told = settings.model_dump_json(exclude={"forget", "forget_hash", "forget_file"})
-    return RunRecord(run_id, JOB, redact(told), VERSION, "", "", datetime.now(tz=UTC))
+    arguments = told(settings, without=["forget", "forget_hash", "forget_file"])
+    return RunRecord(run_id, JOB, arguments, VERSION, "", "", datetime.now(tz=UTC))
 
 
 def forget(lake: Lake, asked: Withdrawal, run_id: str, account: Account, stop: Stop) -> Exclusions:

@@ -16,7 +16,7 @@ from conf.errors import LakeError
 from conf.settings import CaptionSettings
 from conf.version import VERSION
 from jobs.captioning import Tally
-from jobs.cli import redact
+from jobs.cli import told
 from jobs.stopping import Stop
 from jobs.summary import as_json
 from storage.captions import Reconciliation, Stamp
@@ -144,16 +144,17 @@ def written(recording: Recording, lake: Lake, stop: Stop) -> Iterator[None]:
     recording.write(lake)
     try:
         yield
+        stop.begin_closing()
         recording.end("succeeded")
+        recording.write(lake)
         recording.write_summary(lake.spark)
     except BaseException:
-        stop.begin_closing()
-        recording.end("interrupted" if stop.is_asked else "failed")
+        recording.end("interrupted" if stop.begin_closing() else "failed")
         with _warned(f"The run's end ({recording.row.state}) could not be recorded"):
             recording.write(lake)
+        with _warned("The run's summary could not be written"):
             recording.write_summary(lake.spark)
         raise
-    recording.write(lake)
 
 
 @contextmanager
@@ -170,7 +171,7 @@ def _first_row(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> RunReco
     return RunRecord(
         run_id=settings.run_id,
         job=JOB,
-        arguments=redact(settings.model_dump_json()),
+        arguments=told(settings),
         code_version=VERSION,
         model_version=stamp.model_version,
         pipeline_version=stamp.pipeline_version,

@@ -38,7 +38,7 @@ def main(resolved: Resolved[ReportSettings], stop: Stop) -> None:
     """Run the job from its settings to the page."""
     settings = resolved.settings
     required(settings, "lake", "run_id")
-    with session(JOB, resolved.environment) as spark:
+    with session(JOB, resolved.environment, stop) as spark:
         uri = qualify(spark, str(settings.lake), env_local=resolved.environment.is_local)
         lake = open_existing_lake(spark, uri)
         data = read_run(lake, str(settings.run_id), photographs=settings.photographs)

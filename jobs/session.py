@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from conf.environments import Environment
 from conf.errors import EnvironmentFault
+from jobs.stopping import Stop
 
 # Set in a driver that spark-submit started. spark-submit.sh hands it the environment's properties
 # beneath the user's own options; set again here, they would outweigh those.
@@ -19,7 +20,7 @@ SPARK_SUBMIT_VARIABLE = "PYSPARK_GATEWAY_PORT"
 
 
 @contextmanager
-def session(job: str, environment: Environment) -> Iterator[SparkSession]:
+def session(job: str, environment: Environment, stop: Stop) -> Iterator[SparkSession]:
     """Yield the session of a job, and stop it at the end.
 
     What spark-submit was told outweighs the environment's properties.
@@ -29,7 +30,8 @@ def session(job: str, environment: Environment) -> Iterator[SparkSession]:
     """
     spark = build_session(job, environment)
     try:
-        yield spark
+        with stop.cancelling(spark.sparkContext):
+            yield spark
     finally:
         spark.stop()
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from pyspark import SparkContext
@@ -26,7 +27,9 @@ class Stop:
 
     def __init__(self) -> None:
         self._asked = threading.Event()
-        self._closing = threading.Event()
+        self._is_closing = False
+        self._context: SparkContext | None = None
+        self._lock = threading.Lock()
 
     @property
     def is_asked(self) -> bool:
@@ -34,23 +37,36 @@ class Stop:
         return self._asked.is_set()
 
     def ask(self) -> None:
-        """Ask the job to end."""
-        self._asked.set()
+        """Ask the job to end; too late where it is ending, with an outcome that stays."""
+        if not self._is_closing:
+            self._asked.set()
 
     def check(self) -> None:
         """Raise Terminated if the job was asked to end."""
         if self.is_asked:
             raise Terminated
 
-    def begin_closing(self) -> None:
-        """From here on Spark jobs are part of ending well and are left alone."""
-        self._closing.set()
+    def begin_closing(self) -> bool:
+        """From here on Spark jobs are part of ending well; return whether the end was asked for."""
+        with self._lock:
+            self._is_closing = True
+        return self.is_asked
+
+    @contextmanager
+    def cancelling(self, context: SparkContext) -> Iterator[None]:
+        """Let `cancel_work` reach a context's jobs until the block ends."""
+        self._context = context
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._context = None
 
     def cancel_work(self) -> None:
         """Cancel the Spark jobs under way, unless they are part of ending well."""
-        context = SparkContext._active_spark_context
-        if self.is_asked and not self._closing.is_set() and context is not None:
-            context.cancelAllJobs()
+        with self._lock:
+            if self.is_asked and not self._is_closing and self._context is not None:
+                self._context.cancelAllJobs()
 
 
 def run_stoppable(job: Callable[[Stop], None]) -> None:

@@ -77,7 +77,7 @@ def print_captions(lake: Lake, run: RunRecord, paths: pa.Table) -> None:
 
 def print_summary(lake: Lake, run: RunRecord, tally: Tally) -> None:
     """Tell the counts, the speed, the stages, where the tables are and how to query them."""
-    if run.captioned + run.rejected == 0:
+    if run.found == run.already_done + run.excluded:
         excluded = f", {run.excluded} excluded" if run.excluded else ""
         print(f"Nothing is pending: all {run.already_done} files are done{excluded}.")
     else:
@@ -93,10 +93,16 @@ def _counts(run: RunRecord, tally: Tally) -> str:
     return (
         f"{run.found} files = {run.already_done} already done + {run.captioned} captioned + "
         f"{run.rejected} rejected{f' ({reasons})' if reasons else ''} + {run.excluded} excluded + "
-        f"{run.claimed_elsewhere} claimed elsewhere; every file is accounted for in the table.\n"
+        f"{run.claimed_elsewhere} claimed elsewhere{_missing(run)}.\n"
         f"{tally.inferred} inferences, {run.images_per_second or 0:.1f} images/s from the ready "
         "session to the reconciled table."
     )
+
+
+def _missing(run: RunRecord) -> str:
+    told = (run.already_done, run.captioned, run.rejected, run.excluded, run.claimed_elsewhere)
+    missing = run.found - sum(told)
+    return f" + {missing} MISSING" if missing else "; every file is accounted for in the table"
 
 
 def _plain(uri: str) -> str:

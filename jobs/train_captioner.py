@@ -51,18 +51,18 @@ def main(resolved: Resolved[TrainSettings], stop: Stop) -> None:
     refuse_remote(settings)
     initial = find_initial(settings)
     image_size = size_of(settings, initial)
-    data = prepare(resolved, image_size=image_size)
+    data = prepare(resolved, stop, image_size=image_size)
     stop.check()
     train(settings, data, initial, stop)
 
 
-def prepare(resolved: Resolved[TrainSettings], *, image_size: int) -> TrainingData:
+def prepare(resolved: Resolved[TrainSettings], stop: Stop, *, image_size: int) -> TrainingData:
     """Return finished shards; a session is started only where it takes one to know or make them."""
     settings, environment = resolved.settings, resolved.environment
     work = work_of(settings)
     if settings.exclusions is None and (data := open_shards(work, image_size=image_size)):
         return data
-    with session(JOB, environment) as spark:
+    with session(JOB, environment, stop) as spark:
         exclusions = exclusions_of(spark, settings, env_local=environment.is_local)
         return open_shards(work, image_size=image_size, exclusions=exclusions) or make_shards(
             spark,

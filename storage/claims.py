@@ -2,8 +2,8 @@
 
 They only save work: `storage.commits` keeps the table right without them. A claim is two files in
 `<lake>/_captionlake/claims`: what is claimed, written once, and an empty one that is written again
-every few seconds. Its modification time tells that the run lives, by the file system's own clock,
-so that the drivers' clocks don't matter.
+every few seconds. Their modification times tell which claim came first and that a run lives, by the
+file system's own clock, so that the drivers' clocks don't matter.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from conf.errors import LakeError
 from storage.hadoop import (
     JAVA_ERRORS,
     delete_file,
+    is_java_error,
     list_times,
     one_line,
     read_text,
@@ -41,14 +40,19 @@ class Claim:
     """What a live run works on; the earlier claim of two has precedence.
 
     Attributes:
-        claimed_at: ISO 8601 time in UTC, of the run's own clock.
-        run_id: the run.
-        batches: those it works on.
+        written_ms: when it was written, by the file system's clock; milliseconds since 1970 UTC.
+        name: of its files.
+        batches: those the run works on.
     """
 
-    claimed_at: str
-    run_id: str
+    written_ms: int
+    name: str
     batches: frozenset[str]
+
+    @property
+    def run_id(self) -> str:
+        """The run that holds it."""
+        return _run_of(self.name)
 
 
 class Claims:
@@ -58,9 +62,9 @@ class Claims:
         self._spark = lake.spark
         self._folder = f"{lake.uri}/_captionlake/claims"
         self.run_id = run_id
-        # A scheduler may start one run id twice: each process has a claim of its own. No run id
-        # holds a tilde, no name on HDFS may hold a run id's colon.
-        self._name = f"{quote(run_id, safe='')}~{uuid4().hex[:12]}"
+        # A scheduler may start one run id twice: each process has a claim of its own. No name on
+        # HDFS may hold a run id's colon; tilde and equals sign are in no run id.
+        self._name = f"{run_id.replace(':', '=')}~{uuid4().hex[:12]}"
         self._expiry_seconds = expiry_seconds
 
     @contextmanager
@@ -70,17 +74,14 @@ class Claims:
         Raises:
             LakeError: the lake can't be written.
         """
-        claim = Claim(datetime.now(UTC).isoformat(), self.run_id, frozenset(batches))
         stop = threading.Event()
         beating = threading.Thread(target=self._keep_beating, args=(stop,), daemon=True)
-        content = {"claimed_at": claim.claimed_at, "batches": sorted(claim.batches)}
         with reported_as(
             LakeError,
             f"Can't write in {self._folder}",
             remedy="Check its permissions and the disk.",
         ):
-            self._beat()
-            write_text(self._spark, self._path(self._name, _CLAIM), json.dumps(content))
+            claim = self._announce(frozenset(batches))
         beating.start()
         try:
             yield claim
@@ -91,43 +92,55 @@ class Claims:
 
     def live_runs(self) -> set[str]:
         """Return the ids of the runs that show signs of life; this run, if it holds a claim."""
-        return {_run_of(name) for name in self._live_names()}
+        return {_run_of(name) for name in _live_names(self._times(), self._expiry_seconds)}
 
     def remove_abandoned(self) -> None:
         """Delete the files of claims that have shown no life for a day."""
-        times = list_times(self._spark, self._folder)
+        times = self._times()
         day_ago = max(times.values(), default=0) - 86_400_000
         for name, time in times.items():
             beat = times.get(f"{name.removesuffix(_CLAIM).removesuffix(_BEAT)}{_BEAT}", time)
             if beat < day_ago:
-                delete_file(self._spark, f"{self._folder}/{name}")
+                with reported_as(LakeError, f"Can't write in {self._folder}"):
+                    delete_file(self._spark, f"{self._folder}/{name}")
 
     def before(self, own: Claim) -> list[Claim]:
         """Return the live claims of other processes on the same batches that came before ours."""
-        others = (self._read(name) for name in sorted(self._live_names() - {self._name}))
-        return sorted(
-            other for other in others if other and other < own and other.batches & own.batches
-        )
-
-    def _live_names(self) -> set[str]:
-        beats = {
-            name.removesuffix(_BEAT): time
-            for name, time in list_times(self._spark, self._folder).items()
-            if name.endswith(_BEAT)
+        names = _live_names(self._times(), self._expiry_seconds) - {self._name}
+        batches = {name: self._read(name) & own.batches for name in names}
+        times = self._times()  # anew: a file has its last time when it is whole
+        claims = {
+            Claim(times[f"{name}{_CLAIM}"], name, shared)
+            for name, shared in batches.items()
+            if shared and f"{name}{_CLAIM}" in times
         }
-        now = max(beats.values(), default=0)  # ms; ours is at most one beat old
-        longest = self._expiry_seconds * 1000
-        return {name for name, time in beats.items() if now - time < longest}
+        return sorted(claim for claim in claims if claim < own)
 
-    def _read(self, name: str) -> Claim | None:
-        text = read_text(self._spark, self._path(name, _CLAIM))
-        if text is None:  # just withdrawn, or not written yet
-            return None
+    def _announce(self, batches: frozenset[str]) -> Claim:
+        """Write a claim. The sign of life is there first: who sees the one can see the other."""
+        self._beat()
+        content = json.dumps({"batches": sorted(batches)})
+        write_text(self._spark, self._path(self._name, _CLAIM), content)
+        return Claim(self._times()[f"{self._name}{_CLAIM}"], self._name, batches)
+
+    def _times(self) -> dict[str, int]:
+        with reported_as(LakeError, f"Can't read {self._folder}"):
+            return list_times(self._spark, self._folder)
+
+    def _read(self, name: str) -> frozenset[str]:
+        """Return the batches of a claim; none of one that is withdrawn, or not whole yet.
+
+        A claim that is being written at this moment is later than ours.
+        """
         try:
-            content = json.loads(text)
-        except ValueError:  # being written at this moment: later than ours
-            return None
-        return Claim(content["claimed_at"], _run_of(name), frozenset(content["batches"]))
+            text = read_text(self._spark, self._path(name, _CLAIM))
+            return frozenset(json.loads(text or "{}").get("batches", ()))
+        except ValueError:
+            return frozenset()
+        except JAVA_ERRORS as error:
+            if is_java_error(error, "ChecksumException"):
+                return frozenset()
+            raise LakeError(f"Can't read {self._folder}: {one_line(error)}.") from error
 
     def _keep_beating(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT_SECONDS):
@@ -150,5 +163,11 @@ class Claims:
         return f"{self._folder}/{name}{suffix}"
 
 
+def _live_names(times: Mapping[str, int], expiry_seconds: float) -> set[str]:
+    beats = {name.removesuffix(_BEAT): ms for name, ms in times.items() if name.endswith(_BEAT)}
+    now = max(beats.values(), default=0)  # ours is at most one beat old
+    return {name for name, ms in beats.items() if now - ms < expiry_seconds * 1000}
+
+
 def _run_of(name: str) -> str:
-    return unquote(name.rpartition("~")[0])
+    return name.rpartition("~")[0].replace("=", ":")

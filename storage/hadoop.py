@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from conf.errors import CaptionlakeError
 
-JAVA_ERRORS = (Py4JJavaError, PySparkException)
-"""What Spark, Delta and Hadoop raise in Python."""
+JAVA_ERRORS = (Py4JError, PySparkException)
+"""What Spark, Delta and Hadoop raise in Python, or the bridge to them when the JVM is gone."""
 _CLASS_PREFIX = re.compile(r"^(?:[\w$]+\.)+(?P<name>[\w$]+): ")
 _TRACEBACK = "Traceback (most recent call last)"
 _CONDITION_PREFIX = re.compile(r"^\[[A-Z0-9_.]+\] ")

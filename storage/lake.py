@@ -55,11 +55,15 @@ class Lake:
 
     def captions(self) -> DataFrame:
         """Return the `captions` table as it stands now."""
-        return self.spark.read.format("delta").load(self.captions_uri)
+        return self._table(self.captions_uri)
 
     def runs(self) -> DataFrame:
         """Return the `runs` table as it stands now."""
-        return self.spark.read.format("delta").load(self.runs_uri)
+        return self._table(self.runs_uri)
+
+    def _table(self, uri: str) -> DataFrame:
+        with reported_as(LakeError, f"Can't read {uri}"):
+            return self.spark.read.format("delta").load(uri)
 
 
 def in_batches(column: Column, batches: Sequence[str]) -> Column:

@@ -16,7 +16,7 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA_VERSION_PROPERTY = "captionlake.schema_version"
 BATCH_DEPTH_PROPERTY = "captionlake.batch_depth"
 TABLE_PROPERTY = "captionlake.table"

@@ -113,6 +113,9 @@ def _properties(schema: StructType, partition: str | None) -> dict[str, str]:
         "delta.dataSkippingStatsColumns": ",".join(told),
         # As long as VACUUM keeps files: older versions can't be read anyway.
         "delta.logRetentionDuration": "interval 7 days",
+        # Data files in folders of two letters: one named by its partition, as is Delta's habit,
+        # can't be made for a batch whose name takes more than 255 bytes.
+        "delta.randomizeFilePrefixes": "true",
     }
 
 

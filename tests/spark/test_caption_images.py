@@ -357,6 +357,54 @@ def test_a_file_that_vanishes_between_listing_and_reading_is_a_reject_to_try_aga
     assert [row["reason"] for row in captions(tmp_path / "lake")] == [None, "vanished", None]
 
 
+def test_when_all_files_have_vanished_nothing_is_rejected(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = fill(tmp_path / "in", 3)
+    find = find_pending
+
+    def find_then_unmount(*values: Any, **named: Any) -> Any:
+        pending = find(*values, **named)
+        for file in files:
+            file.unlink()
+        return pending
+
+    monkeypatch.setattr("jobs.caption_images.find_pending", find_then_unmount)
+    with pytest.raises(EnvironmentFault, match="storage is failing"):
+        run_job(spark, tiny_package, **places(tmp_path))
+    assert captions(tmp_path / "lake") == []
+
+
+def test_one_file_that_stays_unreadable_is_tried_again_and_stops_no_run(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    file = tmp_path / "in" / "00000.png"
+    file.parent.mkdir()
+    file.symlink_to(file)  # a link that leads to itself can't be opened
+    for tries in (1, 2):
+        run_job(spark, tiny_package, **places(tmp_path), run_id=f"try-{tries}")
+        (row,) = captions(tmp_path / "lake")
+        assert (row["reason"], row["tries"]) == ("unreadable", tries)
+    file.unlink()
+    fill(file.parent, 1)
+    run_job(spark, tiny_package, **places(tmp_path), run_id="healed")
+    assert captions(tmp_path / "lake")[0]["status"] == "captioned"
+
+
+def test_a_batch_may_have_a_name_longer_than_a_file_may(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in" / ("a" * 100) / ("#" * 90) / ("c" * 100)
+    fill(folder, 2)
+    run_job(spark, tiny_package, run_id="night:" * 30 + "1", **places(tmp_path))
+    assert [row["status"] for row in captions(tmp_path / "lake")] == ["captioned"] * 2
+    batch = str(folder.relative_to(tmp_path))
+    assert [row["batch"] for row in captions(tmp_path / "lake")] == [batch] * 2
+
+
 def test_storage_that_fails_ends_the_run_and_rejects_nothing(
     spark: SparkSession,
     tiny_package: ModelPackage,

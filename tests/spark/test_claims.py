@@ -51,6 +51,19 @@ def test_the_earlier_of_two_claims_on_a_batch_has_precedence(lake: Lake) -> None
     assert first.live_runs() == set()
 
 
+def test_which_came_first_is_told_by_the_file_systems_clock(lake: Lake, tmp_path: Path) -> None:
+    first, second = Claims(lake, "first"), Claims(lake, "second")
+    with first.hold(["a"]) as early, second.hold(["a"]) as late:
+        assert first.before(early) == []
+        # Its clock, were it asked, could say anything: the file says when it was written.
+        file = next((tmp_path / "lake" / "_captionlake" / "claims").glob("second*.json"))
+        os.utime(file, (early.written_ms / 1000 - 10,) * 2)
+        assert [claim.run_id for claim in first.before(early)] == ["second"]
+        file.write_text('{"batches": ["a"')
+        assert first.before(early) == []
+        assert second.before(late) == [early]
+
+
 def test_one_run_id_that_was_started_twice_meets_itself(lake: Lake) -> None:
     first, twin = Claims(lake, "night"), Claims(lake, "night")
     with first.hold(["a"]), twin.hold(["a"]) as late:
@@ -91,7 +104,7 @@ def test_wait_ends_with_the_other_run_and_looks_again(
     first, second = Claims(lake, "first"), Claims(lake, "second")
     monkeypatch.setattr("jobs.claiming.POLL_SECONDS", 0.05)
     with second.hold(["a", "b"]) as claim:
-        earlier = claims_module.Claim("2000-01-01T00:00:00+00:00", "first", frozenset("a"))
+        earlier = claims_module.Claim(0, "first~1", frozenset("a"))
         answers = iter([[earlier], [earlier], []])
         monkeypatch.setattr(second, "before", lambda _: next(answers))
         assert settled(second, claim, "wait").pending.num_rows == 1

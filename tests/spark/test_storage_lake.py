@@ -67,7 +67,7 @@ def test_a_table_with_a_column_of_another_type_is_refused(lake: Lake) -> None:
     assert "column score" in refusal(lake.spark, lake.uri)
 
 
-@pytest.mark.parametrize(("version", "words"), [("3", "schema version 3"), ("x", "another")])
+@pytest.mark.parametrize(("version", "words"), [("4", "schema version 4"), ("x", "another")])
 def test_a_newer_schema_version_is_refused(lake: Lake, version: str, words: str) -> None:
     set_property(lake, "captionlake.schema_version", version)
     assert words in refusal(lake.spark, lake.uri)
@@ -78,7 +78,11 @@ def age(lake: Lake, *, lacking: dict[str, str]) -> None:
     for table, column in lacking.items():
         uri = f"{lake.uri}/{table}"
         frame = lake.spark.read.format("delta").load(uri).drop(column)
-        for name in ("delta.dataSkippingStatsColumns", "delta.logRetentionDuration"):
+        for name in (
+            "delta.dataSkippingStatsColumns",
+            "delta.logRetentionDuration",
+            "delta.randomizeFilePrefixes",
+        ):
             lake.spark.sql(f"ALTER TABLE delta.`{uri}` UNSET TBLPROPERTIES ('{name}')")
         writer = frame.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
         writer.partitionBy("batch" if table == "captions" else "run_id").save(uri)
@@ -102,7 +106,8 @@ def test_a_lake_of_an_older_version_gets_what_it_lacks_and_keeps_its_rows(lake: 
     assert (row.path, row.tries) == ("file:/in/a/1", None)
     for uri in (lake.captions_uri, lake.runs_uri):
         properties, _ = table_metadata(lake.spark, uri)
-        assert properties["captionlake.schema_version"] == "2"
+        assert properties["captionlake.schema_version"] == "3"
+        assert properties["delta.randomizeFilePrefixes"] == "true"
         assert "path" not in properties["delta.dataSkippingStatsColumns"].split(",")
     add_caption(opened, "file:/in/a/2")
     table = IndependentReader(lake.captions_uri.removeprefix("file:")).to_pyarrow_table()

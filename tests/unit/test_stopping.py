@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
+from py4j.protocol import Py4JNetworkError
+from pyspark import SparkContext
 
-from jobs.cli import redact
+from conf.resolve import Resolved
+from conf.settings import CaptionSettings
+from jobs.cli import redact, run_command, told
 from jobs.stopping import Stop, Terminated, run_stoppable
 
 # The signals go to a process of their own: a handler runs on the alternate stack of the thread that
@@ -70,9 +76,73 @@ def test_an_error_after_the_signal_counts_as_terminated() -> None:
         run_stoppable(job)
 
 
-def test_user_info_and_tokens_leave_the_text() -> None:
-    text = redact("s3a://key:secret@bucket/x and abfs://c@h/y?sig=abc&token=t0p")
-    assert "secret" not in text
-    assert "abc" not in text
-    assert "t0p" not in text
-    assert "abfs://c@h/y" in text
+def test_too_late_a_signal_changes_nothing() -> None:
+    def job(stop: Stop) -> None:
+        assert not stop.begin_closing()
+        stop.ask()
+        stop.check()
+
+    run_stoppable(job)
+
+
+class Context:
+    """What `Stop` needs of a SparkContext."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def cancelAllJobs(self) -> None:  # noqa: N802
+        self.cancelled += 1
+
+
+def test_only_the_work_of_a_live_session_is_cancelled() -> None:
+    stop, context = Stop(), Context()
+    stop.ask()
+    with stop.cancelling(cast("SparkContext", context)):
+        stop.cancel_work()
+        assert context.cancelled == 1
+        stop.begin_closing()
+        stop.cancel_work()
+    stop.cancel_work()
+    assert context.cancelled == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("s3a://key:secret@bucket/x", "s3a://***@bucket/x"),
+        ("hdfs://u:p@ss@h:8020/x", "hdfs://***@h:8020/x"),
+        ("abfs://c@h/y?sig=abc&token=t0p", "abfs://c@h/y?sig=***&token=***"),
+        ("webhdfs://h/x?delegation=a/b+c&op=OPEN", "webhdfs://h/x?delegation=***&op=OPEN"),
+        ("http://h/?pwd=a'b", "http://h/?pwd=***'b"),
+        ("file:/in/region_key=eu/night", "file:/in/region_key=eu/night"),
+        ('{"uri": "http://h?access_token=x"}', '{"uri": "http://h?access_token=***"}'),
+    ],
+)
+def test_user_info_and_tokens_leave_the_text(text: str, left: str) -> None:
+    assert redact(text) == left
+
+
+def test_settings_that_are_kept_are_json_without_secrets() -> None:
+    settings = CaptionSettings(
+        input="file:/in/region_key=eu/night", tracking_uri='http://u:"x@h?token=t0p'
+    )
+    values = json.loads(told(settings))
+    assert values["input"] == settings.input
+    assert "t0p" not in values["tracking_uri"]
+
+
+@pytest.mark.parametrize(
+    "raised", [OSError(28, "No space left on device"), Py4JNetworkError("Answer is empty")]
+)
+def test_what_the_machine_raises_is_one_line_and_its_own_exit_code(
+    raised: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(_: Resolved[CaptionSettings], __: Stop) -> None:
+        raise raised
+
+    code = run_command(main, CaptionSettings, command="job", description="", arguments=[])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert code == 6
+    assert lines[-1].startswith("job: ")
+    assert "Traceback" not in "\n".join(lines)

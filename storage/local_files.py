@@ -7,11 +7,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from conf.filesystem import clamp_mtime
 from storage.entries import FileEntry, is_hidden
 from storage.paths import local_path
-
-# Spark writes timestamps of the years 1 to 9999; a file may claim any.
-_EARLIEST_US, _LATEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 FileIdentity = tuple[int, int]
 
@@ -77,5 +75,5 @@ def _as_text(path: str) -> str:
 
 
 def _entry(path: str, status: os.stat_result) -> FileEntry:
-    mtime_us = min(max(status.st_mtime_ns // 1000, _EARLIEST_US), _LATEST_US)
+    mtime_us = clamp_mtime(status.st_mtime_ns // 1000)
     return FileEntry(path, status.st_size, mtime_us, stat.S_ISDIR(status.st_mode))

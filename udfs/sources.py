@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from conf.filesystem import mtime_of
 from models.reasons import Reason
 
 LOCAL_SCHEME = "file:"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Content(NamedTuple):
@@ -77,7 +77,7 @@ def read_local(path: str, max_bytes: int) -> Content:
     try:
         with Path(path.removeprefix(LOCAL_SCHEME)).open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
-            mtime = EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+            mtime = mtime_of(status.st_mtime_ns // 1000)
             if status.st_size > max_bytes:
                 detail = f"{status.st_size} bytes, limit {max_bytes}"
                 return Content(None, status.st_size, mtime, Reason.TOO_LARGE, detail)
@@ -91,4 +91,5 @@ def read_local(path: str, max_bytes: int) -> Content:
 
 def _content_at(batch: pa.RecordBatch, index: int) -> Content:
     data = batch.column("content")[index].as_py()
-    return Content(data, len(data), batch.column("mtime")[index].as_py())
+    microseconds = batch.column("mtime")[index].value  # as_py() fails past the year 9999
+    return Content(data, len(data), None if microseconds is None else mtime_of(microseconds))

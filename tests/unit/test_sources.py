@@ -56,3 +56,43 @@ def test_a_row_of_spark_with_such_a_time_is_clamped_too() -> None:
     }
     (file,) = content_rows(iter([pa.RecordBatch.from_pydict(columns)]))
     assert file.read().mtime == mtime_of(LATEST_US)
+
+
+def test_a_file_is_read_whole_up_to_the_limit(tmp_path: Path) -> None:
+    for size in (0, 1, MOST_BYTES):
+        (tmp_path / "a").write_bytes(bytes(size))
+        assert read_local(f"file:{tmp_path}/a", MOST_BYTES).data == bytes(size)
+    (tmp_path / "a").write_bytes(bytes(MOST_BYTES + 1))
+    content = read_local(f"file:{tmp_path}/a", MOST_BYTES)
+    assert (content.reason, content.length) == ("too_large", MOST_BYTES + 1)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    content = read_local(f"file:{tmp_path}/a.jpg", MOST_BYTES)
+    assert (content.data, content.reason) == (None, "unreadable")
+    assert content.detail == "a pipe or a device, not a file"
+
+
+def test_a_folder_in_the_place_of_a_file_is_unreadable(tmp_path: Path) -> None:
+    assert read_local(f"file:{tmp_path}", MOST_BYTES)[3:] == ("unreadable", "Is a directory")
+
+
+@pytest.mark.parametrize("grown_to", [MOST_BYTES, MOST_BYTES + 1, 100 * MOST_BYTES])
+def test_a_file_that_grows_while_it_is_read_is_read_no_further_than_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grown_to: int
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x")
+    look = os.fstat
+
+    def look_then_grow(descriptor: int) -> os.stat_result:
+        status = look(descriptor)
+        path.write_bytes(bytes(grown_to))
+        return status
+
+    monkeypatch.setattr(os, "fstat", look_then_grow)
+    content = read_local(f"file:{path}", MOST_BYTES)
+    assert content.length == min(grown_to, MOST_BYTES + 1)
+    assert (content.reason == "too_large") == (grown_to > MOST_BYTES)

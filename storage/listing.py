@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from conf.errors import InputError, LakeError
+from conf.filesystem import LOCAL_SCHEME, text_of_local
 from storage.entries import FileEntry, is_hidden
 from storage.hadoop import reported_as
 from storage.local_files import stat_local, walk_local
@@ -91,7 +92,7 @@ def refuse_overlap(roots: Sequence[str], lake_uri: str) -> None:
 
 
 def _find_roots(spark: SparkSession, input_path: str) -> list[FileEntry]:
-    literal = _stat(spark, input_path)
+    literal = _stat_as_given(spark, input_path)
     if literal is not None:
         return [literal]
     matches = glob_remote(spark, input_path) if has_glob(input_path) else []
@@ -102,7 +103,14 @@ def _find_roots(spark: SparkSession, input_path: str) -> list[FileEntry]:
     visible = [
         entry.path for entry in matches if not any(map(is_hidden, components(entry.path)[base:]))
     ]
-    return [entry for path in visible if (entry := _stat(spark, path)) is not None]
+    return [entry for path in visible if (entry := _stat_as_given(spark, path)) is not None]
+
+
+def _stat_as_given(spark: SparkSession, path: str) -> FileEntry | None:
+    """Stat what a person or the JVM names: a local file by its own name, else by its text."""
+    if not is_local(path):
+        return stat_remote(spark, path)
+    return stat_local(text_of_local(path.removeprefix(LOCAL_SCHEME))) or stat_local(path)
 
 
 def _stat(spark: SparkSession, path: str) -> FileEntry | None:

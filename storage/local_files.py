@@ -7,9 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from conf.filesystem import clamp_mtime
+from conf.filesystem import clamp_mtime, local_path, text_of_local
 from storage.entries import FileEntry, is_hidden
-from storage.paths import local_path
 
 FileIdentity = tuple[int, int]
 
@@ -46,7 +45,7 @@ def walk_local(folder: str) -> Iterator[FileEntry]:
             if stat.S_ISDIR(status.st_mode):
                 waiting.append((item.path, around | {itself}))
             elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-                yield _entry("file:" + _as_text(item.path), status)
+                yield _entry(text_of_local(item.path), status)
 
 
 def _status(item: os.DirEntry[str]) -> os.stat_result | None:
@@ -63,15 +62,6 @@ def _status(item: os.DirEntry[str]) -> os.stat_result | None:
 def _identity(folder: str) -> FileIdentity:
     status = Path(folder).stat()
     return status.st_dev, status.st_ino
-
-
-def _as_text(path: str) -> str:
-    """Return a text that a table can hold: bytes that are no UTF-8 are written out in hex."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
-    return path
 
 
 def _entry(path: str, status: os.stat_result) -> FileEntry:

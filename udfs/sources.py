@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from conf.filesystem import mtime_of
+from conf.filesystem import local_path, mtime_of
 from models.reasons import Reason
-
-LOCAL_SCHEME = "file:"
 
 
 class Content(NamedTuple):
@@ -76,7 +74,7 @@ def content_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[SourceFile]:
 def read_local(path: str, max_bytes: int) -> Content:
     """Read a `file:` path of at most `max_bytes` bytes; a failure becomes a reason."""
     try:
-        with io.FileIO(path.removeprefix(LOCAL_SCHEME), opener=_open_at_once) as file:
+        with io.FileIO(local_path(path), opener=_open_at_once) as file:
             return _read_open(file, max_bytes)
     except FileNotFoundError:
         return Content(None, reason=Reason.VANISHED, detail="gone since it was listed")

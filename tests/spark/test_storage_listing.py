@@ -74,6 +74,19 @@ def test_every_name_is_listed_as_it_is(spark: SparkSession, tmp_path: Path) -> N
     assert listed(spark, tmp_path / "in") == sorted(paths)
 
 
+def test_a_folder_whose_name_looks_written_out_is_taken_literally(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    for name in (b"\xff", rb"\xff"):
+        put(tmp_path / os.fsdecode(name) / "a.jpg")
+    assert listed(spark, tmp_path) == [
+        rf"file:{tmp_path}/\x5cxff/a.jpg",
+        rf"file:{tmp_path}/\xff/a.jpg",
+    ]
+    assert listed(spark, rf"{tmp_path}/\xff") == [rf"file:{tmp_path}/\x5cxff/a.jpg"]
+    assert listed(spark, rf"{tmp_path}/\x5cxff") == [rf"file:{tmp_path}/\x5cxff/a.jpg"]
+
+
 def test_a_folder_whose_name_looks_like_a_glob_is_taken_literally(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -9,9 +9,11 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from conf.filesystem import LATEST_US, mtime_of
-from storage.local_files import stat_local
+from conf.filesystem import LATEST_US, local_path, mtime_of, text_of_local
+from storage.local_files import stat_local, walk_local
 from storage.remote_files import parse_statuses
 from udfs.sources import content_rows, read_local
 
@@ -96,3 +98,38 @@ def test_a_file_that_grows_while_it_is_read_is_read_no_further_than_the_limit(
     content = read_local(f"file:{path}", MOST_BYTES)
     assert content.length == min(grown_to, MOST_BYTES + 1)
     assert (content.reason == "too_large") == (grown_to > MOST_BYTES)
+
+
+CONFUSABLE = [b"\xff.jpg", rb"\xff.jpg", rb"\x5cxff.jpg", b"\\\xff.jpg", rb"\\xff.jpg", b"\xc3\xa9"]
+names = st.lists(st.sampled_from([b"\\", b"x", b"5c", b"ff", b"7f", b"\xff", b"\xc3\xa9"]))
+
+
+@given(st.one_of(names.map(b"".join), st.binary()))
+def test_a_local_name_comes_back_from_its_text(name: bytes) -> None:
+    text = text_of_local(os.fsdecode(name))
+    assert os.fsencode(local_path(text)) == name
+    assert text.encode("utf-8").decode("utf-8") == text
+
+
+@pytest.mark.parametrize("path", ["/a b/100%/#x.jpg", r"/a\b\x.jpg", r"/\x41.jpg", "/é日\n"])
+def test_an_ordinary_local_path_is_the_operating_system_s_own(path: str) -> None:
+    assert text_of_local(path) == f"file:{path}"
+    assert local_path(f"file:{path}") == path
+
+
+def test_names_that_look_alike_as_text_are_listed_and_read_apart(tmp_path: Path) -> None:
+    for name in CONFUSABLE:
+        (tmp_path / os.fsdecode(name)).write_bytes(name)
+    listed = [entry.path for entry in walk_local(f"file:{tmp_path}")]
+    assert len(set(listed)) == len(CONFUSABLE)
+    assert {read_local(path, MOST_BYTES).data for path in listed} == set(CONFUSABLE)
+    assert rf"file:{tmp_path}/\xff.jpg" in listed
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_walked(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xe9t\xe9")
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"x")
+    (entry,) = walk_local(text_of_local(str(folder)))
+    assert entry.path == rf"file:{tmp_path}/\xe9t\xe9/a.jpg"
+    assert read_local(entry.path, MOST_BYTES).data == b"x"

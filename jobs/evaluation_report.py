@@ -17,11 +17,12 @@ from rich.table import Table
 
 from conf.errors import InputError
 from conf.evaluation import EvaluateSettings
+from conf.filesystem import local_path
 from models.images import preprocess_image
 from models.metrics import Scored
 from models.package import ModelPackage
 from models.registry import choose_tracking_uri
-from storage.paths import is_local, local_path
+from storage.paths import is_local
 from storage.reading import BinaryReader
 
 EXPERIMENT = "evaluate_captioner"

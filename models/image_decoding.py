@@ -9,7 +9,6 @@ from models.image_header import Format
 from models.image_layout import Layout
 from models.image_pixels import Samples
 from models.image_reading import RefusedError, corrupt, truncated
-from models.reasons import Reason
 
 # libjpeg can decode at a half, a quarter or an eighth, at nearly twice the speed. Measured with
 # EfficientNet-Lite0 on 640-pixel photographs, that moves the features as little as saving the JPEG
@@ -20,6 +19,8 @@ _REDUCTIONS = (
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
 
+_OUT_OF_MEMORY = (f"({cv2.Error.StsNoMem}:", "bad_alloc")
+
 # A hostile batch would otherwise write several lines per file into the executors' logs; the
 # outcome row says what happened.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -28,8 +29,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 def decode(data: bytes, *, form: Format, layout: Layout, size: int) -> Samples:
     """OpenCV's samples of the first image, untouched but for scaled-down decoding of JPEG.
 
-    Raises RefusedError: corrupt or truncated where OpenCV gives nothing, too_large where it finds
-    no memory.
+    Raises RefusedError: corrupt or truncated where OpenCV gives nothing. Where it finds no memory,
+    raises what `is_out_of_memory` recognises.
     """
     scale, flags = choose_reduction(layout, form=form, size=size)
     image = _imdecode(layout.decodable or data, flags)
@@ -58,9 +59,17 @@ def _imdecode(data: bytes, flags: int) -> Samples | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        if error.code == cv2.Error.StsNoMem:
-            raise RefusedError(Reason.TOO_LARGE, "not enough memory to decode") from None
+        if is_out_of_memory(error):
+            raise
         return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, numpy, OpenCV or the C++ below it asked for memory that there is not.
+
+    OpenCV's code is read from the message: as an attribute it is one for all threads.
+    """
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 def _explain_failure(data: bytes, *, form: Format, layout: Layout) -> RefusedError:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+import cv2
+
 from conf.errors import EnvironmentFault
-from models.image_decoding import decode
+from models.image_decoding import decode, is_out_of_memory
 from models.image_fingerprint import hash_preprocessing
 from models.image_header import Format, tell_format
 from models.image_layout import Layout
@@ -27,8 +29,9 @@ from models.reasons import Reason
 class DecodeLimits:
     """What one image may cost.
 
-    Decoding adds at most 8 bytes per pixel of max_pixels (OpenCV holds the samples twice) plus
-    twice max_file_bytes to the process: with these defaults about 1.5 GiB, at the very worst.
+    Each thread that decodes adds at most 8 bytes per pixel of max_pixels (OpenCV holds the samples
+    twice) plus twice max_file_bytes: with these defaults about 1.5 GiB, at the very worst. A file
+    that the JVM reads is held twice more, in its row and in Arrow.
 
     Attributes:
         max_file_bytes: of the file.
@@ -85,8 +88,10 @@ def preprocess_image(
         )
     except RefusedError as refusal:
         return _rejected(refusal.reason, refusal.detail, form, layout)
-    except MemoryError:
-        return _rejected(Reason.TOO_LARGE, "not enough memory to decode", form, layout)
+    except (MemoryError, cv2.error) as failure:
+        if not is_out_of_memory(failure):
+            raise
+        return _rejected(Reason.WORKER_KILLED, "not enough memory to decode", form, layout)
     return Preprocessed(pixels, *layout.shown_size, form.name, None, None)
 
 

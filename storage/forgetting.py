@@ -11,11 +11,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from conf.errors import InputError, LakeError
+from conf.filesystem import local_path
 from storage.exclusions import exclude
 from storage.hadoop import reported_as
 from storage.lake import Lake
 from storage.local_files import stat_local
-from storage.paths import is_local, local_path
+from storage.paths import is_local
 from storage.reading import BinaryReader
 from storage.remote_files import stat_remote
 from storage.runs import hide_in_arguments

@@ -11,9 +11,11 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from conf.errors import InputError, LakeError
+from conf.filesystem import LOCAL_SCHEME, text_of_local
 from storage.entries import FileEntry, is_hidden
 from storage.hadoop import reported_as
 from storage.local_files import stat_local, walk_local
+from storage.local_globs import glob_local
 from storage.paths import components, has_glob, is_local, non_glob_prefix, overlaps, parent_of
 from storage.remote_files import glob_remote, stat_remote, walk_remote
 from storage.schemas import LISTING
@@ -91,18 +93,29 @@ def refuse_overlap(roots: Sequence[str], lake_uri: str) -> None:
 
 
 def _find_roots(spark: SparkSession, input_path: str) -> list[FileEntry]:
-    literal = _stat(spark, input_path)
+    literal = _stat_as_given(spark, input_path)
     if literal is not None:
         return [literal]
-    matches = glob_remote(spark, input_path) if has_glob(input_path) else []
+    matches = _glob(spark, input_path) if has_glob(input_path) else []
     if not matches:
         what = "Nothing matches the input" if has_glob(input_path) else "There is no input"
         raise InputError(f"{what} {input_path}.", remedy="Check --input.")
     base = len(components(non_glob_prefix(input_path)))
-    visible = [
-        entry.path for entry in matches if not any(map(is_hidden, components(entry.path)[base:]))
-    ]
+    visible = [path for path in matches if not any(map(is_hidden, components(path)[base:]))]
     return [entry for path in visible if (entry := _stat(spark, path)) is not None]
+
+
+def _glob(spark: SparkSession, pattern: str) -> list[str]:
+    if is_local(pattern):
+        return glob_local(spark, pattern)
+    return [entry.path for entry in glob_remote(spark, pattern)]
+
+
+def _stat_as_given(spark: SparkSession, path: str) -> FileEntry | None:
+    """Stat what a person names: a local file by its own name, else by its text in the tables."""
+    if not is_local(path):
+        return stat_remote(spark, path)
+    return stat_local(text_of_local(path.removeprefix(LOCAL_SCHEME))) or stat_local(path)
 
 
 def _stat(spark: SparkSession, path: str) -> FileEntry | None:

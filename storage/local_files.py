@@ -7,11 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from conf.filesystem import clamp_mtime, local_path, text_of_local
 from storage.entries import FileEntry, is_hidden
-from storage.paths import local_path
-
-# Spark writes timestamps of the years 1 to 9999; a file may claim any.
-_EARLIEST_US, _LATEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 FileIdentity = tuple[int, int]
 
@@ -48,7 +45,7 @@ def walk_local(folder: str) -> Iterator[FileEntry]:
             if stat.S_ISDIR(status.st_mode):
                 waiting.append((item.path, around | {itself}))
             elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-                yield _entry("file:" + _as_text(item.path), status)
+                yield _entry(text_of_local(item.path), status)
 
 
 def _status(item: os.DirEntry[str]) -> os.stat_result | None:
@@ -67,15 +64,6 @@ def _identity(folder: str) -> FileIdentity:
     return status.st_dev, status.st_ino
 
 
-def _as_text(path: str) -> str:
-    """Return a text that a table can hold: bytes that are no UTF-8 are written out in hex."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
-    return path
-
-
 def _entry(path: str, status: os.stat_result) -> FileEntry:
-    mtime_us = min(max(status.st_mtime_ns // 1000, _EARLIEST_US), _LATEST_US)
+    mtime_us = clamp_mtime(status.st_mtime_ns // 1000)
     return FileEntry(path, status.st_size, mtime_us, stat.S_ISDIR(status.st_mode))

@@ -1,7 +1,8 @@
 """Paths as text: the one form that names a file in every table, and the batch it belongs to.
 
 A path is Hadoop's fully qualified path (`file:/a/b.jpg`, `hdfs://host:8020/a/b.jpg`), not
-percent-encoded and without user info, so that one file has one text however it was asked for.
+percent-encoded and without user info, so that one file has one text however it was asked for. Local
+names that are no UTF-8 are written as `conf.filesystem` says.
 """
 
 from __future__ import annotations
@@ -57,11 +58,6 @@ def qualify(spark: SparkSession, uri: str, *, env_local: bool) -> str:
 def is_local(path: str) -> bool:
     """Whether a qualified path lies on the machine's own filesystem."""
     return path.startswith("file:/")
-
-
-def local_path(path: str) -> str:
-    """Return the operating system's path of a qualified local path."""
-    return path.removeprefix("file:")
 
 
 def components(path: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from conf.filesystem import clamp_mtime
 from storage.entries import FileEntry, is_hidden
 from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, is_java_error, java_strings, jvm
 
@@ -27,7 +28,8 @@ def stat_remote(spark: SparkSession, path: str) -> FileEntry | None:
             return None
         raise
     folder, size = bool(status.isDirectory()), int(status.getLen())
-    return FileEntry(path, size, int(status.getModificationTime()) * 1000, folder)
+    mtime_us = clamp_mtime(int(status.getModificationTime()) * 1000)
+    return FileEntry(path, size, mtime_us, folder)
 
 
 def glob_remote(spark: SparkSession, pattern: str) -> list[FileEntry]:
@@ -112,7 +114,7 @@ def _parse_status(data: bytes, position: int, end: int) -> FileEntry:
         elif tag >> 3 == 7:
             milliseconds = value
             break
-    return FileEntry(path, size, milliseconds * 1000, kind == 1)
+    return FileEntry(path, size, clamp_mtime(milliseconds * 1000), kind == 1)
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

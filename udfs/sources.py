@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from conf.filesystem import local_path, mtime_of
 from models.reasons import Reason
-
-LOCAL_SCHEME = "file:"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Content(NamedTuple):
@@ -75,20 +74,48 @@ def content_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[SourceFile]:
 def read_local(path: str, max_bytes: int) -> Content:
     """Read a `file:` path of at most `max_bytes` bytes; a failure becomes a reason."""
     try:
-        with Path(path.removeprefix(LOCAL_SCHEME)).open("rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            mtime = EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
-            if status.st_size > max_bytes:
-                detail = f"{status.st_size} bytes, limit {max_bytes}"
-                return Content(None, status.st_size, mtime, Reason.TOO_LARGE, detail)
-            data = file.readall()
+        with io.FileIO(local_path(path), opener=_open_at_once) as file:
+            return _read_open(file, max_bytes)
     except FileNotFoundError:
         return Content(None, reason=Reason.VANISHED, detail="gone since it was listed")
     except OSError as failure:
         return Content(None, reason=Reason.UNREADABLE, detail=os.strerror(failure.errno or 0))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for a writer, in case a pipe has taken the file's place."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _read_open(file: io.FileIO, max_bytes: int) -> Content:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        return Content(None, reason=Reason.UNREADABLE, detail="a pipe or a device, not a file")
+    mtime = mtime_of(status.st_mtime_ns // 1000)
+    if status.st_size > max_bytes:
+        return _too_large(status.st_size, mtime, max_bytes)
+    data = _read_at_most(file, max_bytes + 1, expected=status.st_size)
+    if len(data) > max_bytes:  # it has grown since
+        return _too_large(len(data), mtime, max_bytes)
     return Content(data, len(data), mtime)
+
+
+def _read_at_most(file: io.FileIO, most_bytes: int, *, expected: int) -> bytes:
+    """Read to the end, but no further than `most_bytes`; one part, uncopied, where it fits."""
+    parts: list[bytes] = []
+    left = most_bytes
+    while left and (part := file.read(min(left, expected + 1))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def _too_large(length: int, mtime: datetime, max_bytes: int) -> Content:
+    detail = f"{length} bytes, limit {max_bytes}"
+    return Content(None, length, mtime, Reason.TOO_LARGE, detail)
 
 
 def _content_at(batch: pa.RecordBatch, index: int) -> Content:
     data = batch.column("content")[index].as_py()
-    return Content(data, len(data), batch.column("mtime")[index].as_py())
+    microseconds = batch.column("mtime")[index].value  # as_py() fails past the year 9999
+    return Content(data, len(data), None if microseconds is None else mtime_of(microseconds))

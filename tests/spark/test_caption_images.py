@@ -61,6 +61,21 @@ def test_every_file_ends_in_exactly_one_row(
     )
 
 
+def test_a_name_that_is_no_utf_8_is_captioned_beside_the_name_it_is_written_as(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for seed, name in enumerate((b"\xff.png", rb"\xff.png")):
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes(photograph(seed))
+    run_job(spark, tiny_package, **places(tmp_path))
+    rows = captions(tmp_path / "lake")
+    images = [hashlib.sha256(photograph(seed)).hexdigest() for seed in (1, 0)]
+    assert [row["path"].rpartition("/")[2] for row in rows] == [r"\x5cxff.png", r"\xff.png"]
+    assert [(row["status"], row["image_id"]) for row in rows] == [
+        ("captioned", image) for image in images
+    ]
+
+
 def test_the_stages_add_up_to_the_time_of_the_tasks(
     spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:

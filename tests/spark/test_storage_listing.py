@@ -74,6 +74,19 @@ def test_every_name_is_listed_as_it_is(spark: SparkSession, tmp_path: Path) -> N
     assert listed(spark, tmp_path / "in") == sorted(paths)
 
 
+def test_a_folder_whose_name_looks_written_out_is_taken_literally(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    for name in (b"\xff", rb"\xff"):
+        put(tmp_path / os.fsdecode(name) / "a.jpg")
+    assert listed(spark, tmp_path) == [
+        rf"file:{tmp_path}/\x5cxff/a.jpg",
+        rf"file:{tmp_path}/\xff/a.jpg",
+    ]
+    assert listed(spark, rf"{tmp_path}/\xff") == [rf"file:{tmp_path}/\x5cxff/a.jpg"]
+    assert listed(spark, rf"{tmp_path}/\x5cxff") == [rf"file:{tmp_path}/\x5cxff/a.jpg"]
+
+
 def test_a_folder_whose_name_looks_like_a_glob_is_taken_literally(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -112,6 +125,25 @@ def test_a_glob_skips_what_is_hidden(spark: SparkSession, tmp_path: Path) -> Non
     assert listed(spark, tmp_path / "{a,b}" / "*.jpg") == kept
 
 
+@pytest.mark.parametrize("pattern", ["*", "?.jpg", "{[^a]*,b}"])
+def test_a_glob_reaches_a_name_that_is_no_utf_8(
+    spark: SparkSession, tmp_path: Path, pattern: str
+) -> None:
+    put(tmp_path / "in" / os.fsdecode(b"\xff.jpg"))
+    assert listed(spark, tmp_path / "in" / pattern) == [rf"file:{tmp_path}/in/\xff.jpg"]
+
+
+def test_an_escaped_character_of_a_glob_is_meant_literally(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    kept = [put(tmp_path / "a*[b]" / name) for name in ("1.jpg", "n\nl.jpg")]
+    put(tmp_path / "a*[b]" / "deeper" / "_hidden.jpg")
+    put(tmp_path / "ax[b]" / "2.jpg")
+    put(tmp_path / "file")
+    assert listed(spark, rf"{tmp_path}/a\*\[b\]/*.jpg") == kept
+    assert listed(spark, rf"{tmp_path}/{{a\*\[b\],none}}/*.jpg") == kept
+
+
 def test_overlapping_matches_of_a_glob_list_a_file_once(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -146,6 +178,8 @@ def test_a_missing_an_unmatched_and_an_empty_input_are_told_apart(
         listed(spark, tmp_path / "nowhere")
     with pytest.raises(InputError, match="Nothing matches"):
         listed(spark, tmp_path / "x*")
+    with pytest.raises(InputError, match="Nothing matches"):
+        listed(spark, tmp_path / "{x/y,z}")
     with pytest.raises(InputError, match="no visible file"):
         listed(spark, tmp_path)
 

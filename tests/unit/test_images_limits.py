@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 import tracemalloc
 import zlib
+from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 
+from models.image_decoding import is_out_of_memory
 from models.images import DecodeLimits, preprocess_image
 from tests.images.drawing import HEIGHT, SIDE, WIDTH, draw
 from tests.images.encoding import pillow, png, png_chunk, tiff
@@ -114,3 +116,38 @@ def test_refusing_a_bomb_takes_no_memory() -> None:
 def test_limits_must_be_positive(field: str) -> None:
     with pytest.raises(ValueError, match="positive"):
         DecodeLimits(**{field: 0})
+
+
+@pytest.mark.parametrize(
+    ("module", "function"), [(cv2, "imdecode"), (cv2, "resize"), (np, "frombuffer")]
+)
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        cv2.error("alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
+        cv2.error("std::bad_alloc"),
+    ],
+    ids=["python", "opencv", "c++"],
+)
+def test_a_lack_of_memory_lies_in_the_moment_and_not_in_the_bytes(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, function: str, failure: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(module, function, fail)
+    outcome = preprocess_image(JPEG, size=SIDE)
+    assert (outcome.reason, outcome.detail) == ("worker_killed", "not enough memory to decode")
+    assert outcome[:3] == (None, WIDTH, HEIGHT)
+
+
+def test_what_opencv_raises_is_a_bug_unless_memory_was_lacking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(cv2.error) as real:
+        cv2.resize(np.zeros((4, 4), np.uint8), (2**31 - 1, 2**30))  # two exabytes
+    assert is_out_of_memory(real.value)
+    monkeypatch.setattr(cv2, "cvtColor", lambda *_: cv2.resize(np.zeros(0, np.uint8), (1, 1)))
+    with pytest.raises(cv2.error, match="empty"):
+        preprocess_image(JPEG, size=SIDE)

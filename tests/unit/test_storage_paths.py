@@ -10,7 +10,6 @@ from storage.paths import (
     batch_of,
     batches_of,
     default_batch_depth,
-    local_path,
     non_glob_prefix,
     overlaps,
     parent_of,
@@ -71,10 +70,6 @@ def test_folders_overlap_only_by_whole_components() -> None:
 def test_the_parent_of_a_file_in_the_root_folder_is_the_root_folder() -> None:
     assert parent_of("file:/a.jpg") == "file:/"
     assert parent_of("hdfs://h:8020/a/b.jpg") == "hdfs://h:8020/a"
-
-
-def test_a_local_path_is_the_operating_systems_own() -> None:
-    assert local_path("file:/a b/100%/#x.jpg") == "/a b/100%/#x.jpg"
 
 
 @pytest.mark.parametrize("name", ["_SUCCESS", "_x.jpg", ".x", "photo.jpg._COPYING_"])

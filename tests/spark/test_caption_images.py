@@ -357,6 +357,34 @@ def test_a_file_that_vanishes_between_listing_and_reading_is_a_reject_to_try_aga
     assert [row["reason"] for row in captions(tmp_path / "lake")] == [None, "vanished", None]
 
 
+def test_a_file_that_is_rewritten_between_listing_and_reading_is_a_reject_to_try_again(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = fill(tmp_path / "in", 4)
+    longer = photograph(100) + b"a tail that no decoder minds"
+    find = find_pending
+
+    def find_then_rewrite(*values: Any, **named: Any) -> Any:
+        pending = find(*values, **named)
+        files[1].write_bytes(longer)
+        os.utime(files[2], (0, 0))  # other bytes of the same size would show in the time
+        return pending
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.caption_images.find_pending", find_then_rewrite)
+        run_job(spark, tiny_package, **places(tmp_path))
+    rows = captions(tmp_path / "lake")
+    assert [row["reason"] for row in rows] == [None, "changed", "changed", None]
+    assert [row["caption"] for row in rows[1:3]] == [None, None]
+    run_job(spark, tiny_package, **places(tmp_path))
+    rows = captions(tmp_path / "lake")
+    assert [row["status"] for row in rows] == ["captioned"] * 4
+    assert rows[1]["image_id"] == hashlib.sha256(longer).hexdigest()
+
+
 def test_storage_that_fails_ends_the_run_and_rejects_nothing(
     spark: SparkSession,
     tiny_package: ModelPackage,

@@ -98,6 +98,22 @@ def test_a_new_file_alone_is_opened(
     assert {path for path in hdfs.opened_files(mark) if path.startswith(images)} == {new}
 
 
+def test_a_file_over_the_limit_is_rejected_unopened(
+    landing: Landing, hdfs: Hdfs, tiny_package: ModelPackage
+) -> None:
+    small = landing.put("small.png", photograph(1))
+    landing.put("large.png", bytes(10_001))
+    mark = hdfs.audit_mark()
+    landing.run(tiny_package, max_file_bytes=10_000)
+    large = landing.captions()[0]
+    assert (large["reason"], large["detail"]) == (
+        "too_large",
+        "10001 bytes, at most 10000 are read",
+    )
+    images = f"{landing.root}/in/"
+    assert {path for path in hdfs.opened_files(mark) if path.startswith(images)} == {small}
+
+
 def test_files_that_are_still_being_copied_are_left_alone(
     landing: Landing, tiny_package: ModelPackage
 ) -> None:

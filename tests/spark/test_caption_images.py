@@ -385,6 +385,20 @@ def test_a_file_that_is_rewritten_between_listing_and_reading_is_a_reject_to_try
     assert rows[1]["image_id"] == hashlib.sha256(longer).hexdigest()
 
 
+def test_a_file_over_the_limit_is_rejected_with_its_size(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    fill(tmp_path / "in", 1)
+    (tmp_path / "in" / "large.png").write_bytes(bytes(10_001))
+    run_job(spark, tiny_package, **places(tmp_path), max_file_bytes=10_000)
+    small, large = captions(tmp_path / "lake")
+    assert small["status"] == "captioned"
+    assert (large["reason"], large["detail"]) == (
+        "too_large",
+        "10001 bytes, at most 10000 are read",
+    )
+
+
 def test_storage_that_fails_ends_the_run_and_rejects_nothing(
     spark: SparkSession,
     tiny_package: ModelPackage,

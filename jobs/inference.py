@@ -18,13 +18,14 @@ from pyspark.sql import DataFrame, SparkSession
 from conf.settings import WorkerSettings
 from jobs.chunks import Chunk, assign_units
 from models.images import DecodeLimits
+from models.reasons import Reason
 from storage.hadoop import JAVA_ERRORS
 from storage.paths import is_local
 from storage.reading import BinaryReader
 from storage.unreadable import unreadable_among
 from udfs.budget import Account, ignore
-from udfs.caption import CaptionPlan, CaptionWorker, ShippedModel, exclude_nothing
-from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA
+from udfs.caption import CaptionPlan, CaptionWorker, ShippedModel, as_batch, exclude_nothing
+from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA, Outcome
 from udfs.preparation import image_key
 from udfs.sources import AssignedLocalFiles, Source, content_rows
 
@@ -91,11 +92,18 @@ class Inference:
     account: Account = ignore
 
     def outcomes(self, chunk: Chunk) -> pa.Table:
-        """Return one row of `OUTCOME_SCHEMA` per file that could be read, in any order.
+        """Return one row of `OUTCOME_SCHEMA` per file that was read or is too large, in any order.
 
         Raises:
             EnvironmentFault: the chunk failed as a whole.
         """
+        is_large = pc.greater(chunk.files.column("file_size_bytes"), self.max_file_bytes)
+        refused = refuse_large(chunk.files.filter(is_large), max_file_bytes=self.max_file_bytes)
+        read = self._read(Chunk(chunk.number, chunk.files.filter(pc.invert(is_large))))
+        return pa.concat_tables([refused, read])
+
+    def _read(self, chunk: Chunk) -> pa.Table:
+        """Run the chunk, again without the files that it stumbles over."""
         files = chunk.files
         while files.num_rows:
             try:
@@ -125,6 +133,22 @@ class Inference:
         return self.reader.frame(chunk.paths, partitions=len(units)), content_rows
 
 
+def refuse_large(files: pa.Table, *, max_file_bytes: int) -> pa.Table:
+    """Return the outcomes of files that were listed as too large: they aren't opened at all."""
+    listed = zip(
+        files.column("path").to_pylist(), files.column("file_size_bytes").to_pylist(), strict=True
+    )
+    refused = [
+        Outcome(
+            path,
+            reason=Reason.TOO_LARGE,
+            detail=f"{size_bytes} bytes, at most {max_file_bytes} are read",
+        )
+        for path, size_bytes in listed
+    ]
+    return pa.Table.from_batches([as_batch(refused)])
+
+
 def inference_of(
     spark: SparkSession,
     settings: WorkerSettings,
@@ -151,7 +175,9 @@ def inference_of(
     )
     return Inference(
         spark=spark,
-        reader=None if is_local(paths[0]) else BinaryReader(spark, paths),
+        reader=None
+        if is_local(paths[0])
+        else BinaryReader(spark, paths, max_file_bytes=settings.max_file_bytes),
         plan=CaptionPlan(
             model=model,
             limits=limits,

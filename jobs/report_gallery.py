@@ -115,7 +115,7 @@ def _contents(spark: SparkSession, paths: Sequence[str]) -> Iterator[tuple[str, 
             yield path, data
     if not remote:
         return
-    reader = BinaryReader(spark, remote)
+    reader = BinaryReader(spark, remote, max_file_bytes=MOST_BYTES)
     for path in remote:
         try:
             for row in reader.frame([path], partitions=1).collect():

@@ -33,8 +33,14 @@ _OPEN_COST_BYTES = 2**40
 class BinaryReader:
     """Reads chunks of one run's files; their folders are listed once, and nothing is globbed."""
 
-    def __init__(self, spark: SparkSession, paths: Sequence[str]) -> None:
-        """Prepare to read files out of these qualified paths (the run's pending ones)."""
+    def __init__(
+        self, spark: SparkSession, paths: Sequence[str], *, max_file_bytes: int | None = None
+    ) -> None:
+        """Prepare to read files out of these qualified paths (the run's pending ones).
+
+        Files of more than `max_file_bytes` are left out unopened; without it, Spark fails at files
+        of more than 2 GiB.
+        """
         self._spark = spark.newSession()  # how partitions are packed is a setting of the session
         for name, value in {
             "spark.sql.files.openCostInBytes": str(_OPEN_COST_BYTES),
@@ -43,8 +49,12 @@ class BinaryReader:
             "spark.sql.files.ignoreCorruptFiles": "true",
         }.items():
             self._spark.conf.set(name, value)
-        self._files = self._index(top_folders({parent_of(path) for path in paths}))
-        self._uri_of = _uris_by_path(self._spark, self._files)
+        files = self._index(top_folders({parent_of(path) for path in paths}))
+        self._uri_of = _uris_by_path(self._spark, files)
+        # Spark asks the filesystem for the length once more just before it opens a file.
+        self._files = (
+            files if max_file_bytes is None else files.where(F.col("length") <= max_file_bytes)
+        )
 
     def frame(self, paths: Sequence[str], *, partitions: int) -> DataFrame:
         """Return `path string, content binary, mtime timestamp` in partitions of equal count.
@@ -72,7 +82,7 @@ class BinaryReader:
             return reader.load(left) if left else self._no_file()
 
     def _no_file(self) -> DataFrame:
-        columns = "path string, modificationTime timestamp, content binary"
+        columns = "path string, modificationTime timestamp, length bigint, content binary"
         metadata = "_metadata struct<file_path: string>"
         return self._spark.createDataFrame([], f"{columns}, {metadata}")
 

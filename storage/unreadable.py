@@ -26,13 +26,14 @@ from storage.hadoop import (
 
 _BLAMED = re.compile(r"FAILED_READ_FILE.*? reading file (?P<uri>\S+)\.\s")
 _OTHERS_TRIED = 2
+_ALL = 2**63 - 1  # bytes
 
 
 def unreadable_among(spark: SparkSession, paths: Sequence[str], error: BaseException) -> set[str]:
     """Return the files among `paths` that the failed read stumbled over.
 
     Where access was denied, these are all files that this user may not read; else the one file
-    that the error names, provided that others can be read.
+    that the error names and all with a lost block, provided that others can be read.
 
     Raises:
         EnvironmentFault: the read failed for another reason, or no other file can be read either.
@@ -45,13 +46,14 @@ def unreadable_among(spark: SparkSession, paths: Sequence[str], error: BaseExcep
         ) from error
     if is_java_error(error, "AccessControlException"):
         return {blamed, *(path for path in paths if _is_denied(spark, path))}
-    others = [path for path in paths if path != blamed][:_OTHERS_TRIED]
-    if others and all(_fails_to_open(spark, path) for path in others):
+    bad = {blamed, *(path for path in paths if _has_lost_block(spark, path))}
+    others = [path for path in paths if path not in bad][:_OTHERS_TRIED]
+    if len(paths) > 1 and all(_fails_to_open(spark, path) for path in others):
         raise EnvironmentFault(
             f"The storage is failing, not one file: {one_line(error)}.",
             remedy="Nothing of this chunk was committed; run again when the storage is back.",
         ) from error
-    return {blamed}
+    return bad
 
 
 def _blamed_path(error: BaseException) -> str:
@@ -69,6 +71,15 @@ def _is_denied(spark: SparkSession, path: str) -> bool:
     except JAVA_ERRORS as error:
         return is_java_error(error, "AccessControlException")
     return False
+
+
+def _has_lost_block(spark: SparkSession, path: str) -> bool:
+    """Ask the filesystem where the blocks are, which opens nothing."""
+    try:
+        blocks = file_system(spark, path).getFileBlockLocations(hadoop_path(spark, path), 0, _ALL)
+    except JAVA_ERRORS:
+        return False  # it may have vanished; the read itself decides
+    return any(block.isCorrupt() or not len(block.getHosts()) for block in blocks)
 
 
 def _fails_to_open(spark: SparkSession, path: str) -> bool:

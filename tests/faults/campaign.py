@@ -15,13 +15,14 @@ from hdfs import InsecureClient
 from models.package import ModelPackage
 from tests.captioning import photograph
 from tests.faults.delta_over_http import DeltaOverHttp
-from tests.faults.observer import Observer
+from tests.faults.observer import Observer, parts_of_chunks
 from tests.faults.strikes import SURVIVED, Stage, Strike
 from tests.services.cluster import Cluster
 from tests.services.hdfs_daemons import Hdfs
 from tests.services.submitting import ROOT, Submission, submit, wait_until
 
 CHUNK_FILES = 8
+FIRST_CHUNK_FILES = 1  # a run begins with an eighth of a chunk
 NIGHT_FILES = 96
 LONGEST_DELAY_SECONDS = 2.0
 ENVIRONMENT_FAULTS = {5, 6}
@@ -71,6 +72,15 @@ class Campaign:
         """Return the state of each run by its id, from the runs table."""
         rows = DeltaOverHttp(self.client, "/lake/runs").to_the_end()
         return {row["run_id"]: row["state"] for row in rows}
+
+    def parts_of_chunks(self) -> dict[str, list[int]]:
+        """Return, by run, the sizes of commits that were no whole chunk."""
+        return parts_of_chunks(
+            self.observer.commits,
+            night_files=NIGHT_FILES,
+            first_files=FIRST_CHUNK_FILES,
+            chunk_files=CHUNK_FILES,
+        )
 
     def land_night(self) -> None:
         """Put one more night's photographs beside those there are."""

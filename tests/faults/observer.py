@@ -5,10 +5,12 @@ It looks at every version, from a thread of its own, and notes whatever breaks t
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from hdfs import InsecureClient
@@ -21,13 +23,21 @@ OUTCOME = ("status", "reason", "caption", "score", "run_id", "captioned_at")
 POLL_SECONDS = 0.3
 
 
+@dataclass(frozen=True)
+class Commits:
+    """What one run added: `sizes` are rows per commit, `rows_before` stood there before it."""
+
+    rows_before: int
+    sizes: list[int] = field(default_factory=list)
+
+
 class Observer:
     """What the table has held so far.
 
     Attributes:
         rows: the newest version's rows by path; one pipeline version is expected.
         complaints: broken promises, in words.
-        commits: for each run, how many rows each of its versions added.
+        commits: for each run, how many rows its versions added.
     """
 
     def __init__(self, client: InsecureClient, table: str, *, chunk_files: int) -> None:
@@ -35,7 +45,7 @@ class Observer:
         self._chunk_files = chunk_files
         self.rows: dict[str, Row] = {}
         self.complaints: list[str] = []
-        self.commits: dict[str, list[int]] = {}
+        self.commits: dict[str, Commits] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -58,17 +68,6 @@ class Observer:
             if new := [row for row in added if row["path"] not in self.rows]:
                 self._judge_commit(new, where)
             self._judge_rows(where)
-
-    def parts_of_chunks(self) -> dict[str, list[int]]:
-        """Return, by run, the commits that are smaller than a chunk without a reason.
-
-        The first chunk of a run is small on purpose, and the last holds what is left.
-        """
-        odd = {
-            run: [size for size in sizes[1:-1] if size != self._chunk_files]
-            for run, sizes in self.commits.items()
-        }
-        return {run: sizes for run, sizes in odd.items() if sizes}
 
     def _watch(self, stop: threading.Event) -> None:
         while not stop.wait(POLL_SECONDS):
@@ -94,7 +93,33 @@ class Observer:
         runs = {row["run_id"] for row in added}
         if len(runs) != 1 or len(added) > self._chunk_files:
             self.complaints.append(f"{where} adds {len(added)} rows of runs {sorted(runs)}")
-        self.commits.setdefault(runs.pop(), []).append(len(added))
+        commits = self.commits.setdefault(runs.pop(), Commits(len(self.rows)))
+        commits.sizes.append(len(added))
+
+
+def parts_of_chunks(
+    runs: Mapping[str, Commits], *, night_files: int, first_files: int, chunk_files: int
+) -> dict[str, list[int]]:
+    """Return, by run, the sizes of commits that held something else than the planned chunk.
+
+    A run may end before its last chunk, but only with what was pending may a chunk end early.
+    Nights land one after another, each when all before it are done.
+    """
+    odd: dict[str, list[int]] = {}
+    for run, commits in runs.items():
+        pending = night_files - commits.rows_before % night_files
+        planned = planned_chunks(pending, first_files=first_files, chunk_files=chunk_files)
+        pairs = zip(commits.sizes, itertools.chain(planned, itertools.repeat(0)), strict=False)
+        if sizes := [size for size, plan in pairs if size != plan]:
+            odd[run] = sizes
+    return odd
+
+
+def planned_chunks(pending: int, *, first_files: int, chunk_files: int) -> Iterator[int]:
+    """Yield the sizes of the chunks in which so many files are captioned."""
+    yield min(first_files, pending)
+    for start in range(first_files, pending, chunk_files):
+        yield min(chunk_files, pending - start)
 
 
 def _outcome(row: Row) -> tuple[Any, ...]:

@@ -71,7 +71,7 @@ def test_no_reader_ever_saw_a_promise_broken(fought: Campaign) -> None:
 
 
 def test_no_commit_held_a_part_of_a_chunk(fought: Campaign) -> None:
-    assert fought.observer.parts_of_chunks() == {}
+    assert fought.parts_of_chunks() == {}
 
 
 def test_the_runs_table_says_what_the_exit_codes_say(fought: Campaign) -> None:

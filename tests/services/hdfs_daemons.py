@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -166,6 +166,7 @@ class Hdfs:
         self._data_web_uri = f"http://127.0.0.1:{data_ports[1]}"
         self.audit_log = folder / "audit.log"
         self.configuration = folder / "conf"
+        self._data = folder / "data"
         self._write_configuration(folder, data_ports, settings or {})
         classpath = os.pathsep.join(map(str, [self.configuration, *_jars()]))
         package = "org.apache.hadoop.hdfs.server"
@@ -186,13 +187,16 @@ class Hdfs:
 
     def wait_until_ready(self) -> None:
         """Wait for a live DataNode outside safe mode; call it after starting a daemon again."""
-        deadline = time.monotonic() + START_SECONDS
-        while not self._is_ready():
-            self.name_node.check_alive()
-            self.data_node.check_alive()
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"HDFS isn't ready after {START_SECONDS:.0f} s: {self.uri}")
-            time.sleep(0.1)
+        self._wait_until(self._is_ready)
+
+    def lose_blocks(self, contents: Collection[bytes]) -> None:
+        """Let the bytes of these small files be gone from the disk, which the NameNode knows."""
+        self.data_node.kill()
+        lost = [one for one in self._data.rglob("blk_*") if one.read_bytes() in contents]
+        for block in lost:
+            block.unlink()
+        self.data_node.start()
+        self._wait_until(lambda: self._missing_blocks() == len(lost) == len(contents))
 
     def stop(self) -> None:
         self.data_node.kill()
@@ -221,6 +225,18 @@ class Hdfs:
         ]
         return [one["src"] for one in fields if one.get("cmd") == "open"]
 
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not condition():
+            self.name_node.check_alive()
+            self.data_node.check_alive()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"HDFS isn't ready after {START_SECONDS:.0f} s: {self.uri}")
+            time.sleep(0.1)
+
+    def _missing_blocks(self) -> int:
+        return int(_read_bean(self.web_uri, "NameNode")["NumberOfMissingBlocks"])
+
     def _is_ready(self) -> bool:
         try:
             names = _read_bean(self.web_uri, "NameNode")
@@ -241,7 +257,7 @@ class Hdfs:
             {
                 "dfs.namenode.http-address": self.web_uri.removeprefix("http://"),
                 "dfs.namenode.name.dir": f"{folder}/name",
-                "dfs.datanode.data.dir": f"{folder}/data",
+                "dfs.datanode.data.dir": str(self._data),
                 "dfs.datanode.address": address,
                 "dfs.datanode.http.address": data_web,
                 "dfs.datanode.ipc.address": ipc,

@@ -13,6 +13,8 @@ from hdfs import InsecureClient
 from pyspark.sql import SparkSession
 
 from conf.errors import EnvironmentFault, InputError
+from jobs.chunks import Chunk
+from jobs.inference import Inference
 from models.images import preprocess_image
 from models.package import ModelPackage
 from models.runtime import load_runtime
@@ -98,6 +100,22 @@ def test_a_new_file_alone_is_opened(
     assert {path for path in hdfs.opened_files(mark) if path.startswith(images)} == {new}
 
 
+def test_a_file_over_the_limit_is_rejected_unopened(
+    landing: Landing, hdfs: Hdfs, tiny_package: ModelPackage
+) -> None:
+    small = landing.put("small.png", photograph(1))
+    landing.put("large.png", bytes(10_001))
+    mark = hdfs.audit_mark()
+    landing.run(tiny_package, max_file_bytes=10_000)
+    large = landing.captions()[0]
+    assert (large["reason"], large["detail"]) == (
+        "too_large",
+        "10001 bytes, at most 10000 are read",
+    )
+    images = f"{landing.root}/in/"
+    assert {path for path in hdfs.opened_files(mark) if path.startswith(images)} == {small}
+
+
 def test_files_that_are_still_being_copied_are_left_alone(
     landing: Landing, tiny_package: ModelPackage
 ) -> None:
@@ -147,6 +165,41 @@ def test_a_file_deleted_after_the_listing_is_a_reject_to_try_again(
     monkeypatch.setattr("jobs.caption_images.find_pending", find_then_delete)
     landing.run(tiny_package)
     assert [row["reason"] for row in landing.captions()] == [None, None, "vanished", None]
+
+
+@pytest.fixture
+def impatient(spark: SparkSession) -> Iterator[None]:
+    """Clients of an HDFS that is new to them don't wait seconds for a lost block to come back."""
+    configuration: Any = spark.sparkContext._jsc.hadoopConfiguration()
+    configuration.setInt("dfs.client.retry.window.base", 1)  # ms
+    yield
+    configuration.unset("dfs.client.retry.window.base")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_several_files_with_lost_blocks_cost_one_rerun_of_their_chunk(
+    spark: SparkSession,
+    own_hdfs: Hdfs,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = Landing(spark, own_hdfs)
+    for seed in range(9):
+        place.put(f"{seed}.png", photograph(seed))
+    own_hdfs.lose_blocks([photograph(seed) for seed in (0, 1, 2, 8)])
+    runs: list[int] = []
+    run = Inference._run
+
+    def run_and_count(self: Inference, chunk: Chunk) -> Any:
+        runs.append(chunk.files.num_rows)
+        return run(self, chunk)
+
+    monkeypatch.setattr(Inference, "_run", run_and_count)
+    run_job(spark, tiny_package, input=place.input, lake=str(tmp_path / "lake"))
+    assert runs == [9, 5]
+    reasons = [row["reason"] for row in captions(tmp_path / "lake")]
+    assert reasons == ["unreadable"] * 3 + [None] * 5 + ["unreadable"]
 
 
 def test_a_lost_data_node_ends_the_run_and_rejects_nothing(

@@ -100,6 +100,18 @@ def test_content_is_read_by_explicit_path_and_no_other_file_is_opened(
     assert not [path for path in hdfs.opened_files(mark) if path.endswith("other.jpg")]
 
 
+def test_a_file_that_has_grown_beyond_the_limit_is_left_out_unopened(
+    spark: SparkSession, hdfs: Hdfs, folder: Folder
+) -> None:
+    grown, kept = folder.put("grown.jpg", b"x"), folder.put("kept.jpg", b"123")
+    reader = BinaryReader(spark, [grown, kept], max_file_bytes=3)
+    folder.put("grown.jpg", b"1234")
+    mark = hdfs.audit_mark()
+    rows = reader.frame([grown, kept], partitions=1).collect()
+    assert [row["path"] for row in rows] == [kept]
+    assert hdfs.opened_files(mark) == [kept.removeprefix(hdfs.uri)]
+
+
 def test_partitions_hold_equally_many_files_whatever_their_sizes(
     spark: SparkSession, folder: Folder
 ) -> None:

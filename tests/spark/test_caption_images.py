@@ -420,6 +420,48 @@ def test_a_batch_may_have_a_name_longer_than_a_file_may(
     assert [row["batch"] for row in captions(tmp_path / "lake")] == [batch] * 2
 
 
+def test_a_file_that_is_rewritten_between_listing_and_reading_is_a_reject_to_try_again(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = fill(tmp_path / "in", 4)
+    longer = photograph(100) + b"a tail that no decoder minds"
+    find = find_pending
+
+    def find_then_rewrite(*values: Any, **named: Any) -> Any:
+        pending = find(*values, **named)
+        files[1].write_bytes(longer)
+        os.utime(files[2], (0, 0))  # other bytes of the same size would show in the time
+        return pending
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.caption_images.find_pending", find_then_rewrite)
+        run_job(spark, tiny_package, **places(tmp_path))
+    rows = captions(tmp_path / "lake")
+    assert [row["reason"] for row in rows] == [None, "changed", "changed", None]
+    assert [row["caption"] for row in rows[1:3]] == [None, None]
+    run_job(spark, tiny_package, **places(tmp_path))
+    rows = captions(tmp_path / "lake")
+    assert [row["status"] for row in rows] == ["captioned"] * 4
+    assert rows[1]["image_id"] == hashlib.sha256(longer).hexdigest()
+
+
+def test_a_file_over_the_limit_is_rejected_with_its_size(
+    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    fill(tmp_path / "in", 1)
+    (tmp_path / "in" / "large.png").write_bytes(bytes(10_001))
+    run_job(spark, tiny_package, **places(tmp_path), max_file_bytes=10_000)
+    small, large = captions(tmp_path / "lake")
+    assert small["status"] == "captioned"
+    assert (large["reason"], large["detail"]) == (
+        "too_large",
+        "10001 bytes, at most 10000 are read",
+    )
+
+
 def test_storage_that_fails_ends_the_run_and_rejects_nothing(
     spark: SparkSession,
     tiny_package: ModelPackage,

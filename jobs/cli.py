@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from conf.errors import CaptionlakeError, EnvironmentFault, UsageError
 from conf.resolve import Resolved, resolve
@@ -75,12 +74,10 @@ def redact(text: str) -> str:
     return _TOKEN.sub(r"\1***", _USER_INFO.sub("://***@", text))
 
 
-def told(settings: Settings, *, without: Collection[str] = ()) -> str:
-    """Return the settings as JSON that may be kept: redacted, and without the fields named."""
+def to_keep(settings: Settings, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return the settings as others may see them: redacted, and without the fields named."""
     values = settings.model_dump(mode="json", exclude=set(without))
-    return json.dumps(
-        {name: redact(value) if isinstance(value, str) else value for name, value in values.items()}
-    )
+    return {name: redact(one) if isinstance(one, str) else one for name, one in values.items()}
 
 
 def required(settings: Settings, *names: str) -> None:

@@ -18,6 +18,7 @@ from rich.table import Table
 from conf.errors import InputError
 from conf.evaluation import EvaluateSettings
 from conf.filesystem import local_path
+from jobs.cli import to_keep
 from models.images import preprocess_image
 from models.metrics import Scored
 from models.package import ModelPackage
@@ -93,7 +94,7 @@ def log_evaluation(evaluated: Evaluated, settings: EvaluateSettings, package: Mo
         mlflow.set_experiment(EXPERIMENT)
         with mlflow.start_run():
             lineage = {"model_version": package.version, "tokenisation": TOKENISATION}
-            mlflow.log_params(settings.model_dump(exclude={"tracking_uri"}) | lineage)
+            mlflow.log_params(to_keep(settings, without=["tracking_uri"]) | lineage)
             mlflow.log_metrics(evaluated.figures())
             mlflow.log_artifact(settings.page)
     except MlflowException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from conf.errors import ClaimedElsewhereError, InputError, UsageError
 from conf.maintenance import SAFE_HOURS, MaintainSettings, is_sha256
 from conf.resolve import Resolved
 from conf.version import VERSION
-from jobs.cli import required, run_command, told
+from jobs.cli import required, run_command, to_keep
 from jobs.recording import Recording, written
 from jobs.session import session
 from jobs.stopping import Stop
@@ -148,8 +149,8 @@ def refuse_short_retention(settings: MaintainSettings, others: set[str]) -> None
 
 def first_row(run_id: str, settings: MaintainSettings) -> RunRecord:
     """Return the run's row without what it is to forget."""
-    arguments = told(settings, without=["forget", "forget_hash", "forget_file"])
-    return RunRecord(run_id, JOB, arguments, VERSION, "", "", datetime.now(tz=UTC))
+    kept = to_keep(settings, without=["forget", "forget_hash", "forget_file"])
+    return RunRecord(run_id, JOB, json.dumps(kept), VERSION, "", "", datetime.now(tz=UTC))
 
 
 def forget(lake: Lake, asked: Withdrawal, run_id: str, account: Account, stop: Stop) -> Exclusions:

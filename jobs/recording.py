@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from conf.errors import LakeError
 from conf.settings import CaptionSettings
 from conf.version import VERSION
 from jobs.captioning import Tally
-from jobs.cli import told
+from jobs.cli import to_keep
 from jobs.stopping import Stop
 from jobs.summary import as_json
 from storage.captions import Reconciliation, Stamp
@@ -171,7 +172,7 @@ def _first_row(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> RunReco
     return RunRecord(
         run_id=settings.run_id,
         job=JOB,
-        arguments=told(settings),
+        arguments=json.dumps(to_keep(settings)),
         code_version=VERSION,
         model_version=stamp.model_version,
         pipeline_version=stamp.pipeline_version,

@@ -12,6 +12,7 @@ import numpy as np
 
 from conf.training import TrainSettings
 from conf.version import VERSION
+from jobs.cli import to_keep
 from jobs.training_shards import TrainingData
 from models.decoding import DecodingParameters
 from models.metrics import CaptionFigures, score_captions, split_by_rules
@@ -102,7 +103,7 @@ def build(
 
 def parameters_of(settings: TrainSettings, data: TrainingData) -> dict[str, Any]:
     """Return what an MLflow run is compared by: settings, data fingerprints, code version."""
-    return settings.model_dump(exclude=_NOT_PARAMETERS) | lineage_of(data)
+    return to_keep(settings, without=_NOT_PARAMETERS) | lineage_of(data)
 
 
 def lineage_of(data: TrainingData) -> dict[str, Any]:

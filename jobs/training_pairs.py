@@ -137,13 +137,12 @@ def assign_splits(
             marked = marked.withColumn(column, F.lit(None).cast("boolean"))
         else:
             marked = marked.join(names.withColumn(column, F.lit(True)), on="name", how="left")
-    split = F.when(in_dev, DEV).when(in_train, TRAIN)
-    if train is None and dev is not None:
+    if train is not None:
+        marked = marked.where(in_train | in_dev)
+    split = F.when(in_dev, DEV)
+    if dev is not None:  # else the bytes of each photograph decide
         split = split.otherwise(TRAIN)
     placed = marked.withColumn("split", split)
-    known = F.col("split").isNotNull()
-    if train is not None:
-        placed = placed.where(known)
     return _limited(placed.select("name", "path", "content", "captions", "split"), settings.limit)
 
 
@@ -181,7 +180,9 @@ def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) 
         read = read_local_udf(max_bytes=settings.max_file_bytes)(F.col("path"))
         spread = known.repartitionByRange(partitions, "split", "name")
         return spread.withColumn("read", read).select(*known.columns, "read.*")
-    contents = BinaryReader(spark, paths).frame(paths, partitions=partitions)
+    contents = BinaryReader(spark, paths, max_file_bytes=settings.max_file_bytes).frame(
+        paths, partitions=partitions
+    )
     unread = F.col("content").isNull()
     # Partitions of a stated size: Spark's own few would each hold gigabytes.
     spread = contents.select("path", "content").repartition(partitions, "path")
@@ -191,7 +192,7 @@ def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) 
 
 
 def with_pixels(contents: DataFrame, settings: PairSettings, *, image_size: int) -> DataFrame:
-    """`name, captions, split, pixels, reason, detail`, by the UDF that serves as well.
+    """`name, captions, split, pixels, reason, detail`, by the function that serves as well.
 
     A photograph without a split yet gets one by the hash of its bytes.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import cv2
 import pandas as pd  # noqa: F401  # pyarrow imports it for the first row
 import pyspark.daemon
 
@@ -16,6 +17,8 @@ import udfs.caption  # noqa: F401
 
 with suppress(ImportError):  # the Keras runtime does without; a worker that needs it says so
     import models.openvino_engine  # noqa: F401
+
+cv2.setNumThreads(1)  # a slot is a core; each worker of an executor would start one per core
 
 if __name__ == "__main__":
     pyspark.daemon.manager()

@@ -1,6 +1,6 @@
 """CIDEr-D (Vedantam et al. 2015) over token numbers, as the reward of self-critical training.
 
-The same figures as pycocoevalcap's scorer (times 1, not 10), many times faster, because the
+The figures of pycocoevalcap's scorer, many times faster, because the
 references' vectors are made once.
 """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -50,8 +51,21 @@ class DevCaptioner:
 
 
 def encode_shards(model: Captioner, shards: Shards) -> npt.NDArray[np.float16]:
-    """Features [rows, N, C] of all photographs, under the model's present weights."""
-    return encode_rows(numpy_encoder(model), shards, np.arange(len(shards)))
+    """Features [rows, N, C] of all photographs, under the model's present weights.
+
+    Shards of another size than the model's, say an earlier champion's, are resized for it.
+    """
+    encode, side = numpy_encoder(model), model.config.image_size
+
+    def encode_fitted(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        return encode(pixels if pixels.shape[1] == side else _resized(pixels, side))
+
+    return encode_rows(encode_fitted, shards, np.arange(len(shards)))
+
+
+def _resized(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    how = cv2.INTER_AREA if side < pixels.shape[1] else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(image, (side, side), interpolation=how) for image in pixels])
 
 
 def numpy_encoder(model: Captioner) -> Encode:

@@ -16,9 +16,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pyspark
@@ -118,7 +118,7 @@ class Cluster:
         try:
             with urlopen(self._web, timeout=5) as answer:
                 state: dict[str, Any] = json.load(answer)
-        except (URLError, OSError):
+        except (OSError, HTTPException, ValueError):  # not there yet, or not all of it
             return {}
         return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +112,26 @@ def test_sigterm_ends_the_run_at_a_chunk_and_the_next_run_continues(
     assert code == 0, errors
     assert_all_once(tmp_path)
     assert runs(tmp_path / "lake")["second"]["already_done"] == cut
+
+
+def test_sigterm_ends_a_run_that_waits_for_another(
+    tmp_path: Path, submit: Submit, tiny_package: ModelPackage
+) -> None:
+    fill(tmp_path / "in", CHUNK)
+    claims = tmp_path / "lake" / "_captionlake" / "claims"
+    claims.mkdir(parents=True)
+    (claims / "other~1.json").write_text('{"batches": ["in"]}')
+    (claims / "other~1.beat").touch()
+    waiting = caption(submit, tiny_package, tmp_path, run_id="waiting")
+    wait_until(lambda: any(claims.glob("waiting~*.json")))
+    time.sleep(1)  # by then it has seen the other's claim
+    waiting.terminate()
+    code, _, errors = waiting.wait()
+    assert code == 143, errors
+    assert "Waiting for run other" in errors
+    assert "Traceback" not in errors
+    assert not any(claims.glob("waiting~*"))
+    assert runs(tmp_path / "lake") == {}
 
 
 def test_after_sigkill_the_next_run_continues_and_marks_the_dead_one(

@@ -113,6 +113,20 @@ def test_without_a_split_the_photographs_bytes_decide(spark: SparkSession, folde
     assert sorted(one.dev.names) == sorted(again.dev.names)
 
 
+def test_a_train_split_alone_leaves_dev_to_the_photographs_bytes(
+    spark: SparkSession, folder: Path
+) -> None:
+    whole = shards_of(spark, folder, settings_of(folder, dev_split=None, dev_share=0.5))
+    names = sorted([*whole.train.names, *whole.dev.names])[:4]
+    (folder / "train.txt").write_text("\n".join(names), encoding="utf-8")
+    split = str(folder / "train.txt")
+    part = shards_of(
+        spark, folder, settings_of(folder, train_split=split, dev_split=None, dev_share=0.5)
+    )
+    assert sorted([*part.train.names, *part.dev.names]) == names
+    assert set(part.dev.names) == set(whole.dev.names) & set(names)
+
+
 def test_a_table_of_pairs_gives_the_same_shards(spark: SparkSession, folder: Path) -> None:
     from_files = shards_of(spark, folder, settings_of(folder))
     rows = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pyspark import SparkContext
 
 from conf.resolve import Resolved
 from conf.settings import CaptionSettings
-from jobs.cli import redact, run_command, told
+from jobs.cli import redact, run_command, to_keep
 from jobs.stopping import Stop, Terminated, run_stoppable
 
 # The signals go to a process of their own: a handler runs on the alternate stack of the thread that
@@ -123,11 +122,11 @@ def test_user_info_and_tokens_leave_the_text(text: str, left: str) -> None:
     assert redact(text) == left
 
 
-def test_settings_that_are_kept_are_json_without_secrets() -> None:
+def test_settings_that_are_kept_hold_no_secrets() -> None:
     settings = CaptionSettings(
         input="file:/in/region_key=eu/night", tracking_uri='http://u:"x@h?token=t0p'
     )
-    values = json.loads(told(settings))
+    values = to_keep(settings)
     assert values["input"] == settings.input
     assert "t0p" not in values["tracking_uri"]
 

@@ -21,17 +21,17 @@ from tests.training_data import COLOURS, SENTENCES
 SIDE = 32
 
 
-def shards_of(folder: Path, *, images: int) -> Shards:
+def shards_of(folder: Path, *, images: int, side: int = SIDE) -> Shards:
     colours = list(COLOURS.items())
     examples = (
         Example(
             f"{number}.jpg",
-            np.full((SIDE, SIDE, 3), colours[number % 3][1], np.uint8),
+            np.full((side, side, 3), colours[number % 3][1], np.uint8),
             [text.format(colours[number % 3][0]) for text in SENTENCES],
         )
         for number in range(images)
     )
-    return write_shards(examples, folder, image_size=SIDE)
+    return write_shards(examples, folder, image_size=side)
 
 
 def settings_of(folder: Path, *, output: str, **changes: object) -> TrainSettings:
@@ -75,6 +75,21 @@ def test_a_version_becomes_champion_only_if_it_beats_the_champion(
     assert {one.dev_set for one in versions} == {dev.fingerprint}
 
 
+def test_a_champion_of_another_image_size_is_measured_on_photographs_of_its_own_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for side in (SIDE, 2 * SIDE):
+        train_shards = shards_of(tmp_path / f"t{side}", images=12, side=side)
+        dev = shards_of(tmp_path / f"d{side}", images=3, side=side)
+        chosen = settings_of(tmp_path, output=f"of-{side}", image_size=side)
+        train(chosen, TrainingData(train_shards, dev, {}), None, Stop())
+    versions = list_versions(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(versions) == 2
+    assert sum(one.is_champion for one in versions) == 1
+
+
+@pytest.mark.slow
 def test_a_training_asked_to_stop_writes_no_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,9 +57,15 @@ class Store(NamedTuple):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    import mlflow
+
     folder = tmp_path_factory.mktemp("registry")
+    uri, before = f"sqlite:///{folder / 'mlflow.db'}", mlflow.get_tracking_uri()
     with contextlib.chdir(folder):  # MLflow puts artifacts into ./mlruns
-        yield Store(f"sqlite:///{folder / 'mlflow.db'}", folder)
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_experiment("registry")  # what another test chose is in another store
+        mlflow.set_tracking_uri(before)
+        yield Store(uri, folder)
 
 
 def must_not_measure(_: ModelPackage) -> Mapping[str, float]:

@@ -172,7 +172,9 @@ def test_the_first_captioning_leaves_its_classes_to_all_later_jvms(
 def patient_job(checkout: Checkout, notes: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the job in a process group of its own, as a scheduler does, and wait until it works."""
     notes.unlink(missing_ok=True)
-    command = [checkout.script, "--driver-memory", "600m", "patient", str(notes)]
+    # A test run in the background of a shell ignores SIGINT, and so would all that it starts.
+    command = ["env", "--default-signal=INT", checkout.script]
+    command += ["--driver-memory", "600m", "patient", str(notes)]
     process = subprocess.Popen(command, start_new_session=True)
     try:
         wait_until(lambda: notes.exists() and notes.read_text().count(" ") == 1)

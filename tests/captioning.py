@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
@@ -14,6 +16,7 @@ from conf.settings import CaptionSettings
 from jobs.caption_images import caption, set_scene
 from jobs.stopping import Stop
 from models.package import ModelPackage
+from storage.captions import find_pending
 from tests.tiny_model import random_pixels
 
 Row = dict[str, Any]
@@ -26,6 +29,17 @@ def run_job(
     chosen = CaptionSettings(model=str(package.directory), precision="float32", **settings)
     scene = set_scene(spark, stop or Stop(), chosen, env_local=True)
     caption(scene, chosen, package, show_captions=False)
+
+
+def do_after_listing(patch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Let something happen between a run's listing and its reading."""
+
+    def find_then_act(*values: Any, **named: Any) -> Any:
+        pending = find_pending(*values, **named)
+        action()
+        return pending
+
+    patch.setattr("jobs.caption_images.find_pending", find_then_act)
 
 
 def places(folder: Path) -> dict[str, Any]:

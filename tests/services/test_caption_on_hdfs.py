@@ -18,8 +18,7 @@ from jobs.inference import Inference
 from models.images import preprocess_image
 from models.package import ModelPackage
 from models.runtime import load_runtime
-from storage.captions import find_pending
-from tests.captioning import captions, photograph, run_job
+from tests.captioning import captions, do_after_listing, photograph, run_job
 from tests.services.hdfs_daemons import Hdfs
 
 
@@ -155,14 +154,7 @@ def test_a_file_deleted_after_the_listing_is_a_reject_to_try_again(
 ) -> None:
     for seed in range(4):
         landing.put(f"{seed}.png", photograph(seed))
-    find = find_pending
-
-    def find_then_delete(*values: Any, **named: Any) -> Any:
-        pending = find(*values, **named)
-        landing.client.delete(f"{landing.root}/in/2.png")
-        return pending
-
-    monkeypatch.setattr("jobs.caption_images.find_pending", find_then_delete)
+    do_after_listing(monkeypatch, lambda: landing.client.delete(f"{landing.root}/in/2.png"))
     landing.run(tiny_package)
     assert [row["reason"] for row in landing.captions()] == [None, None, "vanished", None]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,17 @@ from jobs.stopping import Stop, Terminated
 from models.images import preprocess_image
 from models.package import ModelPackage
 from models.runtime import load_runtime
-from storage.captions import Stamp, commit_chunk, find_pending
+from storage.captions import Stamp, commit_chunk
 from storage.lake import Lake
-from tests.captioning import captions, fill, photograph, places, run_job, runs
+from tests.captioning import (
+    captions,
+    do_after_listing,
+    fill,
+    photograph,
+    places,
+    run_job,
+    runs,
+)
 from udfs.budget import WORKER_STAGES
 
 
@@ -358,17 +367,9 @@ def test_a_file_that_vanishes_between_listing_and_reading_is_a_reject_to_try_aga
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files = fill(tmp_path / "in", 3)
-    find = find_pending
-
-    def find_then_delete(*values: Any, **named: Any) -> Any:
-        pending = find(*values, **named)
-        files[1].unlink(missing_ok=True)
-        return pending
-
-    arguments: dict[str, Any] = {"input": str(tmp_path / "in"), "lake": str(tmp_path / "lake")}
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.caption_images.find_pending", find_then_delete)
-        run_job(spark, tiny_package, **arguments)
+        do_after_listing(patch, lambda: files[1].unlink(missing_ok=True))
+        run_job(spark, tiny_package, **places(tmp_path))
     assert [row["reason"] for row in captions(tmp_path / "lake")] == [None, "vanished", None]
 
 
@@ -379,15 +380,7 @@ def test_when_all_files_have_vanished_nothing_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files = fill(tmp_path / "in", 3)
-    find = find_pending
-
-    def find_then_unmount(*values: Any, **named: Any) -> Any:
-        pending = find(*values, **named)
-        for file in files:
-            file.unlink()
-        return pending
-
-    monkeypatch.setattr("jobs.caption_images.find_pending", find_then_unmount)
+    do_after_listing(monkeypatch, lambda: shutil.rmtree(files[0].parent))
     with pytest.raises(EnvironmentFault, match="storage is failing"):
         run_job(spark, tiny_package, **places(tmp_path))
     assert captions(tmp_path / "lake") == []
@@ -428,16 +421,13 @@ def test_a_file_that_is_rewritten_between_listing_and_reading_is_a_reject_to_try
 ) -> None:
     files = fill(tmp_path / "in", 4)
     longer = photograph(100) + b"a tail that no decoder minds"
-    find = find_pending
 
-    def find_then_rewrite(*values: Any, **named: Any) -> Any:
-        pending = find(*values, **named)
+    def rewrite() -> None:
         files[1].write_bytes(longer)
         os.utime(files[2], (0, 0))  # other bytes of the same size would show in the time
-        return pending
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.caption_images.find_pending", find_then_rewrite)
+        do_after_listing(patch, rewrite)
         run_job(spark, tiny_package, **places(tmp_path))
     rows = captions(tmp_path / "lake")
     assert [row["reason"] for row in rows] == [None, "changed", "changed", None]

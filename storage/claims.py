@@ -107,6 +107,8 @@ class Claims:
     def before(self, own: Claim) -> list[Claim]:
         """Return the live claims of other processes on the same batches that came before ours."""
         names = _live_names(self._times(), self._expiry_seconds) - {self._name}
+        if not names:
+            return []
         batches = {name: self._read(name) & own.batches for name in names}
         times = self._times()  # anew: a file has its last time when it is whole
         claims = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -16,6 +15,7 @@ import tensorflow as tf
 from models.captioner import Captioner
 from models.decoding import DecodingParameters
 from models.generation import generate
+from models.image_pixels import squash
 from models.keras_engine import KerasDecoder
 from models.tokenizer import Tokenizer
 from models.training.features import Encode, encode_rows
@@ -64,8 +64,8 @@ def encode_shards(model: Captioner, shards: Shards) -> npt.NDArray[np.float16]:
 
 
 def _resized(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    how = cv2.INTER_AREA if side < pixels.shape[1] else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(image, (side, side), interpolation=how) for image in pixels])
+    # As in serving, which takes OpenCV's BGR and returns RGB.
+    return np.stack([squash(image, size=side)[..., ::-1] for image in pixels])
 
 
 def numpy_encoder(model: Captioner) -> Encode:

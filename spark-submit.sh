@@ -18,6 +18,7 @@ main() {
   export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$root/.venv/bin/python}
   export PYSPARK_DRIVER_PYTHON=$root/.venv/bin/python
   export SPARK_HOME=$root/$SPARK_FOLDER
+  unset PYTHONDONTWRITEBYTECODE # many images set it: each worker would compile pandas anew, seconds
   export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/conf}
   if needs_no_spark; then
     exec "$PYSPARK_DRIVER_PYTHON" "$root/jobs/$job.py" "${job_options[@]}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import Future
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
@@ -16,11 +18,12 @@ from conf.errors import (
 )
 from conf.resolve import Resolved
 from conf.settings import DEFAULT_MODEL, CaptionSettings
+from jobs.beside import beside
 from jobs.captioning import CaptionRun, Tally
 from jobs.claiming import Settled, settle
 from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
-from jobs.inference import ImageMemory, inference_of
+from jobs.inference import ImageMemory, Keys, inference_of
 from jobs.recording import JOB, Recording, Scene, recorded
 from jobs.session import session
 from jobs.shipping import shipped_package
@@ -44,6 +47,7 @@ from storage.listing import list_files
 from storage.paths import default_batch_depth, qualify
 from storage.runs import RunRecord, look_up, mark_interrupted, succeeded_runs
 from udfs.budget import SumOfSeconds
+from udfs.starting import start_python
 
 DESCRIPTION = """\
 Caption every pending image of a directory or glob into Delta tables.
@@ -101,13 +105,18 @@ def caption(
     scene: Scene, settings: CaptionSettings, package: ModelPackage, *, show_captions: bool
 ) -> None:
     """Caption what is pending, account for every listed file, and tell the result."""
-    with scene.stage("bookkeeping"):
-        beginning = look_up(scene.lake, settings.run_id)
-    if has_succeeded(scene, settings, beginning.earlier):
-        return
     stamp = stamp_of(settings, package)
-    with scene.stage("pending"):
-        pending = pending_files(scene, settings, stamp)
+    # The first queries of a session take seconds, mostly on one core: here they share the cores.
+    with (
+        beside(scene.spark, lambda: pending_files(scene, settings, stamp)) as found,
+        beside(scene.spark, lambda: start_python(scene.spark)),
+    ):
+        with scene.stage("bookkeeping"):
+            beginning = look_up(scene.lake, settings.run_id)
+        if has_succeeded(scene, settings, beginning.earlier):
+            return
+        with scene.stage("pending"):
+            pending = found.result()
     if settings.dry_run:
         ended = succeeded_runs(scene.lake, pipeline_version=stamp.pipeline_version)
         excluded = len(excluded_paths(scene))
@@ -132,8 +141,11 @@ def caption(
             alive = claims.live_runs()
             if beginning.running - alive:
                 mark_interrupted(scene.lake, alive=alive)
-        with recorded(scene, settings, stamp, standing=beginning.standing) as record:
-            tally = caption_pending(scene, settings, package, stamp, settled.pending)
+        with (
+            beside(scene.spark, lambda: known_images(scene, stamp, settled.pending)) as known,
+            recorded(scene, settings, stamp, standing=beginning.standing) as record,
+        ):
+            tally = caption_pending(scene, settings, package, stamp, settled.pending, known=known)
             with scene.stage("reconcile"):
                 is_retry = beginning.earlier is not None
                 counts = account(scene, stamp, settled, tally, is_retry=is_retry)
@@ -188,20 +200,32 @@ def refuse_too_much(pending: pa.Table, settings: CaptionSettings) -> None:
         )
 
 
+def known_images(scene: Scene, stamp: Stamp, pending: pa.Table) -> Keys:
+    """Return the keys of images that need no inference; with nothing pending, none is asked for."""
+    if not pending.num_rows:
+        return np.empty(0, np.uint64)
+    return known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
+
+
 def caption_pending(
     scene: Scene,
     settings: CaptionSettings,
     package: ModelPackage,
     stamp: Stamp,
     pending: pa.Table,
+    *,
+    known: Future[Keys],
 ) -> Tally:
-    """Caption the pending files; with none, no model is loaded and no file opened."""
+    """Caption the pending files; with none, no model is loaded and no file opened.
+
+    ``known`` are the keys of images that need no inference.
+    """
     tally = Tally()
     if pending.num_rows == 0:
         return tally
     budget = scene.spark.sparkContext.accumulator({}, SumOfSeconds())
     with shipped_package(scene.spark, package) as archive, scene.stage("captioning"):
-        keys = known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
+        keys = known.result()
         inference = inference_of(
             scene.spark,
             settings,

@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import WorkerSettings
 from jobs.chunks import Chunk, assign_units
+from jobs.session import task_slots
 from models.images import DecodeLimits
 from models.reasons import Reason
 from storage.hadoop import JAVA_ERRORS
@@ -125,8 +126,7 @@ class Inference:
 
     def _frame(self, chunk: Chunk) -> tuple[DataFrame, Source]:
         """Local files are opened by the worker itself, which is faster than through the JVM."""
-        slots = self.spark.sparkContext.defaultParallelism
-        units = assign_units(chunk.files, unit_files=self.unit_files, slots=slots)
+        units = assign_units(chunk.files, unit_files=self.unit_files, slots=task_slots(self.spark))
         if self.reader is None:
             frame = self.spark.range(0, len(units), 1, len(units))
             return frame, AssignedLocalFiles(units, self.max_file_bytes)

@@ -36,6 +36,13 @@ def session(job: str, environment: Environment, stop: Stop) -> Iterator[SparkSes
         spark.stop()
 
 
+def task_slots(spark: SparkSession) -> int:
+    """Return how many tasks run at once: an executor's cores may all belong to one task."""
+    context = spark.sparkContext
+    cores_per_task = int(context.getConf().get("spark.task.cpus", "1") or 1)
+    return max(1, context.defaultParallelism // cores_per_task)
+
+
 def build_session(job: str, environment: Environment) -> SparkSession:
     """Return the running session of this process, or start one."""
     builder = SparkSession.builder.appName(f"captionlake-{job}")

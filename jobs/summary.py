@@ -15,6 +15,7 @@ from rich.table import Table
 
 from jobs.captioning import Tally
 from jobs.chunks import total_bytes
+from jobs.session import task_slots
 from jobs.stage_budget import describe_stages
 from storage.lake import Lake
 from storage.runs import RunRecord
@@ -82,7 +83,7 @@ def print_summary(lake: Lake, run: RunRecord, tally: Tally) -> None:
         print(f"Nothing is pending: all {run.already_done} files are done{excluded}.")
     else:
         print(_counts(run, tally))
-        print(describe_stages(run.stage_seconds, slots=lake.spark.sparkContext.defaultParallelism))
+        print(describe_stages(run.stage_seconds, slots=task_slots(lake.spark)))
     print(f"Tables: {lake.captions_uri} and {lake.runs_uri}")
     print(f'Read:   DeltaTable("{_plain(lake.captions_uri)}").to_pandas() with deltalake, or')
     print(f'        spark.read.format("delta").load("{lake.captions_uri}"); see docs/tables.md')

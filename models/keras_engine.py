@@ -48,9 +48,12 @@ def load_keras_engine(package: ModelPackage, *, precision: str, device: str) -> 
 
 
 def choose_device(device: str) -> None:
-    """Make Keras see one GPU or none; a library that is imported already can't be told any more.
+    """Make Keras see one GPU or none, before it or a library under it is imported.
 
     Memory is taken as needed: an executor may share its GPU.
+
+    Raises:
+        EnvironmentFault: the GPU is missing, or this process holds another one already.
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -61,6 +64,11 @@ def choose_device(device: str) -> None:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         elif address:
             os.environ["CUDA_VISIBLE_DEVICES"] = address
+    if address and (held := os.environ.get("CUDA_VISIBLE_DEVICES", address)) != address:
+        raise EnvironmentFault(
+            f"A process that holds GPU {held} was given GPU {address}.",
+            remedy="One executor takes one GPU and one task at a time, as in conf/*-gpu.toml.",
+        )
     if kind == "gpu":
         _require_gpu()
 

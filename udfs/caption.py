@@ -90,15 +90,20 @@ def gpu_address() -> str:
     Raises:
         EnvironmentFault: Spark gave it none, or several.
     """
-    context = TaskContext.get()
-    resources = context.resources() if context is not None else {}
-    addresses = resources["gpu"].addresses if "gpu" in resources else []
+    addresses = task_gpus()
     if len(addresses) != 1:
         raise EnvironmentFault(
             f"A task that runs on a GPU was given {len(addresses)} of them.",
             remedy="Set spark.task.resource.gpu.amount to 1, as conf/*-gpu.toml do.",
         )
     return addresses[0]
+
+
+def task_gpus() -> tuple[str, ...]:
+    """Return the addresses of the GPUs that Spark gave this task."""
+    context = TaskContext.get()
+    resources = context.resources() if context is not None else {}
+    return tuple(resources["gpu"].addresses) if "gpu" in resources else ()
 
 
 def exclude_nothing(_image_id: str) -> bool:
@@ -146,7 +151,7 @@ class CaptionWorker:
         threads = self.plan.decode_threads
         budget = TaskBudget(decodes_ahead=threads > 0)
         with budget.measure("load"):
-            runtime = load_once(self.plan.model)
+            runtime = load_once(self.plan.model, task_gpus())
             as_batch([])  # pyarrow imports pandas for the first row; here it may be ahead of it
             prepare = Preparation(
                 limits=self.plan.limits,
@@ -170,8 +175,11 @@ def as_batch(outcomes: list[Outcome]) -> pa.RecordBatch:
 
 
 @lru_cache(maxsize=1)
-def load_once(factory: RuntimeFactory) -> Captioner:
-    """Load a model once in this process; another model takes its place."""
+def load_once(factory: RuntimeFactory, gpus: tuple[str, ...] = ()) -> Captioner:  # noqa: ARG001
+    """Load a model once in this process; another model takes its place.
+
+    A task with other ``gpus`` than the one before loads anew, and hears of it: `choose_device`.
+    """
     return factory()
 
 

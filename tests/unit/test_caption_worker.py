@@ -153,6 +153,14 @@ def test_the_model_is_loaded_once_for_many_partitions() -> None:
     assert len(LOADS) == 1
 
 
+def test_a_task_on_another_gpu_does_not_get_the_model_of_the_first() -> None:
+    LOADS.clear()
+    load_once.cache_clear()
+    for card in ("0", "0", "1"):
+        load_once(FakeModel("same"), (card,))
+    assert len(LOADS) == 2
+
+
 @pytest.mark.parametrize("threads", [0, 3])
 def test_the_stages_of_a_task_add_up(threads: int) -> None:
     budgets: list[Seconds] = []

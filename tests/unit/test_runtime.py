@@ -17,6 +17,7 @@ import pytest
 from conf.errors import EnvironmentFault, ModelError
 from models.captioner import Captioner, CaptionerConfig, load_captioner
 from models.decoding import DecodingParameters, Memory
+from models.keras_engine import choose_device
 from models.package import WEIGHTS, ModelPackage
 from models.runtime import Caption, CaptionRuntime, Precision, Runtime, load_runtime
 from tests.reference_decoding import decode_plainly
@@ -218,6 +219,14 @@ def test_what_does_not_fit_even_alone_is_an_error(
 def test_a_missing_gpu_is_an_error(tiny_package: ModelPackage) -> None:
     with pytest.raises(EnvironmentFault, match="A GPU was asked for"):
         load_runtime(tiny_package, runtime="keras", precision="float32", device="gpu")
+
+
+def test_a_process_that_holds_a_gpu_is_refused_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf  # noqa: F401  # from here on the process keeps what it sees
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(EnvironmentFault, match="holds GPU 0 was given GPU 1"):
+        choose_device("gpu:1")
 
 
 def test_openvino_refuses_a_gpu(tiny_package: ModelPackage) -> None:

@@ -131,6 +131,7 @@ def train(
             dev=data.dev,
             directory=work / TRAINING,
             listener=TrainingLog(data.dev, work),
+            starts_trained=initial is not None,
             is_stopping=lambda: stop.is_asked,
         ).run()
         stop.check()

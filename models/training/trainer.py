@@ -20,9 +20,9 @@ from models.training.checkpoint import Progress, read_progress
 from models.training.cider import CiderReward
 from models.training.evaluation import DevCaptioner, encode_shards, numpy_encoder
 from models.training.features import write_features
-from models.training.phase_run import PhaseRun
+from models.training.phase_run import PhaseRun, save_weights_whole
 from models.training.plan import TrainingPlan
-from models.training.reports import Listener
+from models.training.reports import EpochReport, Listener
 from models.training.shards import MappedRows, Shards
 
 BEST = "best.weights.h5"
@@ -42,9 +42,12 @@ class Trainer:
         dev: Shards,
         directory: Path,
         listener: Listener,
+        starts_trained: bool = False,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Train a model; one that ``starts_trained`` stays as it is if nothing better comes."""
         self.model, self.tokenizer, self.plan = model, tokenizer, plan
+        self._starts_trained = starts_trained
         self.train, self.dev, self.directory = train, dev, directory
         self.listener, self.is_stopping = listener, is_stopping
         self.best_path, self.checkpoint_path = directory / BEST, directory / CHECKPOINT
@@ -61,13 +64,22 @@ class Trainer:
         self.directory.mkdir(parents=True, exist_ok=True)
         progress = read_progress(self.checkpoint_path, identity=self.identity)
         resumed = progress is not None
-        progress = progress or Progress()
+        progress = progress or Progress(best=self._begin())
         while progress.phase < len(self.plan.phases) and not self.is_stopping():
             PhaseRun(self, self.plan.phases[progress.phase], progress, resumed=resumed).finish()
             resumed = False
         if self.best_path.exists():
             self.model.load_weights(str(self.best_path))
         return progress
+
+    def _begin(self) -> float:
+        """Return the dev CIDEr to beat, and keep the weights that reach it."""
+        if not self._starts_trained:
+            return Progress.best
+        figures, captions = self.describe_dev(None)
+        save_weights_whole(self.model, self.best_path)
+        self.listener.on_epoch(EpochReport("initial model", 0, 0, figures, True, captions))
+        return figures["cider"]
 
     def cached_features(self, shards: Shards, *, views: int) -> list[MappedRows]:
         """Features of each view under the present encoder, from disk where they are there."""

@@ -64,6 +64,7 @@ def make_trainer(
     plan: TrainingPlan = PLAN,
     is_stopping: Callable[[], bool] = lambda: False,
     listener: Notebook | None = None,
+    starts_trained: bool = False,
 ) -> Trainer:
     register_encoder()
     train = make_shards(folder / "train", images=24)
@@ -81,6 +82,7 @@ def make_trainer(
         dev=dev,
         directory=folder / "training",
         listener=listener or Notebook(),
+        starts_trained=starts_trained,
         is_stopping=is_stopping,
     )
 
@@ -133,6 +135,28 @@ def test_a_phase_ends_early_when_dev_stays_as_it_was(tmp_path: Path) -> None:
     listener = Notebook()
     make_trainer(tmp_path, plan=replace(PLAN, phases=(still,)), listener=listener).run()
     assert len(listener.epochs) == 2
+
+
+def test_a_training_that_makes_a_trained_model_worse_leaves_it_as_it_was(
+    finished: Finished, tmp_path: Path
+) -> None:
+    harmful = Phase("frozen", epochs=1, learning_rate=1.0, batch_images=6, warmup_steps=1)
+    listener = Notebook()
+    trainer = make_trainer(
+        tmp_path,
+        plan=replace(PLAN, phases=(harmful,)),
+        listener=listener,
+        starts_trained=True,
+    )
+    trainer.model.set_weights(finished[0].model.get_weights())
+    trainer.run()
+    assert [(report.phase, report.is_best) for report in listener.epochs] == [
+        ("initial model", True),
+        ("frozen", False),
+    ]
+    kept, before = trainer.model.get_weights(), finished[0].model.get_weights()
+    for mine, theirs in zip(kept, before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_fine_tuning_changes_the_top_of_the_encoder_and_a_frozen_phase_does_not(

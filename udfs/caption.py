@@ -175,7 +175,7 @@ def as_batch(outcomes: list[Outcome]) -> pa.RecordBatch:
 
 
 @lru_cache(maxsize=1)
-def load_once(factory: RuntimeFactory, gpus: tuple[str, ...] = ()) -> Captioner:  # noqa: ARG001
+def load_once(factory: RuntimeFactory, gpus: tuple[str, ...]) -> Captioner:  # noqa: ARG001
     """Load a model once in this process; another model takes its place.
 
     A task with other ``gpus`` than the one before loads anew, and hears of it: `choose_device`.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import psutil
@@ -15,6 +17,8 @@ import psutil
 from tests.services.airflow_home import AIRFLOW, DAG_ID, AirflowHome
 from tests.services.hdfs_daemons import die_with_parent, free_ports
 from tests.services.submitting import wait_until
+
+PATIENCE_SECONDS = 60
 
 
 class AirflowServices:
@@ -89,9 +93,16 @@ class AirflowServices:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", **headers},
         )
-        with urlopen(request, timeout=60) as answer:
-            result: Mapping[str, Any] = json.load(answer)
-        return result
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with urlopen(request, timeout=60) as answer:
+                    result: Mapping[str, Any] = json.load(answer)
+                return result
+            except HTTPError as error:  # 503: its SQLite is busy, and it asks to be asked again
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
 
     def _answers(self) -> bool:
         with suppress(URLError, OSError):

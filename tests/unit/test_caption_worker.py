@@ -92,7 +92,7 @@ def run(
     assert all(batch.schema == OUTCOME_SCHEMA for batch in results)
     rows_out = [row for batch in results for row in batch.to_pylist()]
     assert len(rows_out) == len({row["path"] for row in rows_out})
-    runtime = load_once(model)
+    runtime = load_once(model, ())
     assert isinstance(runtime, MeanColourRuntime)
     return {row["path"]: row for row in rows_out}, runtime
 
@@ -149,7 +149,7 @@ def test_the_model_is_loaded_once_for_many_partitions() -> None:
     LOADS.clear()
     load_once.cache_clear()
     for _ in range(3):
-        load_once(FakeModel("same"))
+        load_once(FakeModel("same"), ())
     assert len(LOADS) == 1
 
 

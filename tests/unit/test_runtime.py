@@ -102,7 +102,11 @@ def test_captions_are_the_same_at_batch_sizes_1_7_and_64(
         parts = [IMAGES[first : first + size] for first in range(0, 21, size)]
         return [caption for part in parts for caption in loaded.caption(part)][:21]
 
-    assert in_batches_of(1) == in_batches_of(7) == in_batches_of(64)
+    alone = in_batches_of(1)
+    for captions in (in_batches_of(7), in_batches_of(64)):
+        assert [one.text for one in captions] == [one.text for one in alone]
+        # A row's place in a matrix decides its last bits on some CPUs.
+        assert [one.score for one in captions] == pytest.approx([one.score for one in alone], 1e-5)
 
 
 def test_captions_speak_of_their_images(load: Loader) -> None:

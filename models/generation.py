@@ -10,6 +10,8 @@ image doesn't depend on what else is in its batch.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +31,34 @@ from models.decoding import (
 )
 
 Sums = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+
+
+class SteppedEngine(Protocol):
+    """An inference library that runs one step at a time; batch shapes are fixed inside."""
+
+    def encode(self, pixels: Pixels) -> Memory:
+        """What the decoder looks at, [2L, B, ...], of pixels uint8 [B, S, S, 3], RGB."""
+
+    @property
+    def decoder(self) -> StepBackend:
+        """The step function and its caches."""
+
+    def halve(self) -> bool:
+        """Use half the batch from now on; False where it can't be smaller."""
+
+
+class HostSearch:
+    """`models.runtime.Engine` over an engine that is led token by token from here."""
+
+    def __init__(self, engine: SteppedEngine) -> None:
+        self._engine = engine
+        self.encode = engine.encode
+        self.halve = engine.halve
+
+    def generate(self, memory: Memory, parameters: DecodingParameters) -> list[Decoded]:
+        """The best sequence for each image of memory [2L, B, ...], in order."""
+        return generate(self._engine.decoder, memory, parameters)
 
 
 def generate(backend: StepBackend, memory: Memory, parameters: DecodingParameters) -> list[Decoded]:

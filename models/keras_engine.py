@@ -1,4 +1,6 @@
-"""The captioner on Keras: GPU executors, training, and the reference for everything else.
+"""The captioner on Keras, led step by step: the CPU's runtime, and the reference for all others.
+
+A GPU runs the whole search by itself: `models.device_engine`.
 
 Shapes: E images encoded at once, R rows decoded at once (both fixed), S image side, N grid cells,
 C encoder channels, V vocabulary, L layers, h heads, T tokens in a cache, Dh width of a head.
@@ -27,8 +29,13 @@ SMALLEST_ROWS = 16  # the widest beam
 POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16"}
 
 
-def load_keras_engine(package: ModelPackage, *, precision: str, device: str) -> KerasEngine:
-    """Load a package into Keras on "cpu", "gpu" or "gpu:ADDRESS".
+def load_keras_engine(package: ModelPackage, *, precision: str) -> KerasEngine:
+    """Load a package for the CPU; raises ModelError for a precision that Keras doesn't have."""
+    return KerasEngine(load_model(package, precision=precision, device="cpu"))
+
+
+def load_model(package: ModelPackage, *, precision: str, device: str) -> Captioner:
+    """Load a package's network on "cpu", "gpu" or "gpu:ADDRESS".
 
     Raises ModelError for a precision that Keras doesn't have, EnvironmentFault for a missing GPU.
     """
@@ -42,9 +49,7 @@ def load_keras_engine(package: ModelPackage, *, precision: str, device: str) -> 
 
     with _dtype_policy(POLICIES[precision]):
         config = CaptionerConfig(**package.config.captioner)
-        model = load_captioner(config, package.file(WEIGHTS))
-    on_gpu = device != "cpu"
-    return KerasEngine(model, encode_batch=64 if on_gpu else 8, rows=256 if on_gpu else 64)
+        return load_captioner(config, package.file(WEIGHTS))
 
 
 def choose_device(device: str) -> None:
@@ -96,16 +101,16 @@ def _dtype_policy(name: str) -> Iterator[None]:
 
 
 class KerasEngine:
-    """`models.runtime.Engine` over a `models.captioner.Captioner`."""
+    """`models.generation.SteppedEngine` over a `models.captioner.Captioner`."""
 
     def __init__(self, model: Captioner, *, encode_batch: int = 8, rows: int = 64) -> None:
         self._model = model
         self.decoder = KerasDecoder(model, rows=rows)
         self._batch = encode_batch
-        self._encode = _compiled(lambda pixels: model.memory(model.encode(pixels)))
+        self._encode = compiled(lambda pixels: model.memory(model.encode(pixels)))
 
     def encode(self, pixels: npt.NDArray[np.uint8]) -> Memory:
-        """Keys and values [2L, B, h, N, Dh] float32; see `Engine`."""
+        """Keys and values [2L, B, h, N, Dh] float32; see `SteppedEngine`."""
         parts = []
         for first in range(0, len(pixels), self._batch):
             chunk = pixels[first : first + self._batch]
@@ -135,8 +140,8 @@ class KerasDecoder:
 
         self.rows = rows
         self.max_length = model.config.max_length - 1  # <end> is never fed back
-        self._step = _compiled(step)
-        self._take = _compiled(lambda cache, sources: ops.take(cache, sources, axis=2))
+        self._step = compiled(step)
+        self._take = compiled(lambda cache, sources: ops.take(cache, sources, axis=2))
         self._empty_cache = model.empty_cache(rows)
         self._cache = self._empty_cache
         self._cross: Tensor = None
@@ -175,18 +180,18 @@ def to_numpy(tensor: Tensor) -> Floats:
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as one graph; XLA only on a GPU, since it slows depthwise layers on CPUs."""
     import keras
 
-    compiled: Callable[..., Any]
+    graph: Callable[..., Any]
     if keras.backend.backend() == "jax":
         import jax
 
-        compiled = jax.jit(function)
-        return compiled
+        graph = jax.jit(function)
+        return graph
     import tensorflow as tf
 
     on_gpu = bool(keras.distribution.list_devices("gpu"))
-    compiled = tf.function(function, jit_compile=on_gpu)
-    return compiled
+    graph = tf.function(function, jit_compile=on_gpu)
+    return graph

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from conf.errors import ModelError
-from models.decoding import DecodingParameters, Memory, StepBackend
-from models.generation import generate
+from models.decoding import Decoded, DecodingParameters
+from models.generation import HostSearch
 from models.package import ModelPackage
 from models.tokenizer import Tokenizer
 
 Runtime = Literal["openvino", "keras"]
 Precision = Literal["int8", "bf16", "float32"]
 Pixels = npt.NDArray[np.uint8]
+Encoded = Any  # what an engine's search looks at: an array [2L, B, ...], or tensors on a device
 R = TypeVar("R")
 log = logging.getLogger("captionlake")
 
@@ -35,12 +36,11 @@ class Caption(NamedTuple):
 class Engine(Protocol):
     """What a runtime needs of an inference library; batch shapes are fixed inside."""
 
-    def encode(self, pixels: Pixels) -> Memory:
-        """What the decoder looks at, [2L, B, ...], of pixels uint8 [B, S, S, 3], RGB."""
+    def encode(self, pixels: Pixels) -> Encoded:
+        """What `generate` takes, of pixels uint8 [B, S, S, 3], RGB; B at least 1."""
 
-    @property
-    def decoder(self) -> StepBackend:
-        """The step function and its caches."""
+    def generate(self, encoded: Encoded, parameters: DecodingParameters) -> list[Decoded]:
+        """The best sequence of each image that `encode` took, in order."""
 
     def halve(self) -> bool:
         """Use half the batch from now on; False where it can't be smaller."""
@@ -62,13 +62,13 @@ class CaptionRuntime:
         self._tokenizer = tokenizer
         self._decoding = decoding
 
-    def encode(self, pixels: Pixels) -> Memory:
-        """What `generate` takes, [2L, B, ...], of pixels uint8 [B, S, S, 3], RGB; B at least 1."""
+    def encode(self, pixels: Pixels) -> Encoded:
+        """What `generate` takes, of pixels uint8 [B, S, S, 3], RGB; B at least 1."""
         return self._within_memory(lambda: self._engine.encode(pixels))
 
-    def generate(self, memory: Memory) -> list[Caption]:
+    def generate(self, encoded: Encoded) -> list[Caption]:
         """Captions of what `encode` returned, in order."""
-        found = self._within_memory(lambda: generate(self._engine.decoder, memory, self._decoding))
+        found = self._within_memory(lambda: self._engine.generate(encoded, self._decoding))
         return [Caption(self._tokenizer.decode(words.tokens), words.score) for words in found]
 
     def caption(self, pixels: Pixels) -> list[Caption]:
@@ -107,6 +107,11 @@ def load_runtime(
     any caption.
     """
     engine = _load_engine(package, runtime, precision=precision, threads=threads, device=device)
+    return build_runtime(engine, package, beam_width=beam_width)
+
+
+def build_runtime(engine: Engine, package: ModelPackage, *, beam_width: int) -> CaptionRuntime:
+    """A runtime over a loaded engine, with the words and the decoding of its package."""
     return CaptionRuntime(
         engine,
         tokenizer=package.tokenizer,
@@ -119,9 +124,14 @@ def _load_engine(
     package: ModelPackage, runtime: Runtime, *, precision: Precision, threads: int, device: str
 ) -> Engine:
     if runtime == "keras":
-        from models.keras_engine import load_keras_engine
+        from models.keras_engine import choose_device, load_keras_engine
 
-        return load_keras_engine(package, precision=precision, device=device)
+        if device == "cpu":
+            return HostSearch(load_keras_engine(package, precision=precision))
+        choose_device(device)  # before Keras, which the next line imports, looks for itself
+        from models.device_engine import load_device_engine
+
+        return load_device_engine(package, precision=precision, device=device)
     if device != "cpu":
         raise ModelError(
             f"The OpenVINO runtime doesn't run on {device}.",
@@ -129,4 +139,4 @@ def _load_engine(
         )
     from models.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(package, precision=precision, threads=threads)
+    return HostSearch(OpenVinoEngine(package, precision=precision, threads=threads))

@@ -97,3 +97,16 @@ def test_memory_is_told_of_a_process_that_another_thread_started() -> None:
     finally:
         started[0].kill()
         thread.join()
+
+
+def test_the_gpu_benchmark_needs_no_spark_tensorflow_or_openvino() -> None:
+    script = (
+        "import sys, benchmarks.gpu;"
+        "unwanted = ('keras', 'tensorflow', 'pyspark', 'openvino', 'pydantic', 'mlflow');"
+        "print([name for name in unwanted if name in sys.modules])"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -16,10 +16,17 @@ import pytest
 
 from conf.errors import EnvironmentFault, ModelError
 from models.captioner import Captioner, CaptionerConfig, load_captioner
-from models.decoding import DecodingParameters, Memory
+from models.decoding import DecodingParameters
 from models.keras_engine import choose_device
 from models.package import WEIGHTS, ModelPackage
-from models.runtime import Caption, CaptionRuntime, Precision, Runtime, load_runtime
+from models.runtime import (
+    Caption,
+    CaptionRuntime,
+    Encoded,
+    Precision,
+    Runtime,
+    load_runtime,
+)
 from tests.reference_decoding import decode_plainly
 from tests.tiny_model import random_pixels
 
@@ -132,12 +139,12 @@ def test_each_image_is_encoded_once_whatever_the_beam(
     encoded: list[int] = []
 
     class CountingEngine:
-        decoder = runtime._engine.decoder
+        generate = staticmethod(runtime._engine.generate)
 
         def halve(self) -> bool:
             return False
 
-        def encode(self, pixels: Any) -> Memory:
+        def encode(self, pixels: Any) -> Encoded:
             encoded.append(len(pixels))
             return engine.encode(pixels)
 
@@ -204,7 +211,7 @@ def test_batches_halve_until_they_fit_the_devices_memory(
 ) -> None:
     expected = load("keras", "float32", 1).caption(IMAGES)
     device = SmallDevice(room=16)
-    monkeypatch.setattr("models.keras_engine._compiled", device.compiled)
+    monkeypatch.setattr("models.keras_engine.compiled", device.compiled)
     runtime = load_runtime(tiny_package, runtime="keras", precision="float32")
     assert [one.text for one in runtime.caption(IMAGES)] == [one.text for one in expected]
     assert device.refused == [64, 32]
@@ -214,7 +221,7 @@ def test_what_does_not_fit_even_alone_is_an_error(
     tiny_package: ModelPackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = SmallDevice(room=0)
-    monkeypatch.setattr("models.keras_engine._compiled", device.compiled)
+    monkeypatch.setattr("models.keras_engine.compiled", device.compiled)
     runtime = load_runtime(tiny_package, runtime="keras", precision="float32")
     with pytest.raises(Exception, match="OOM"):
         runtime.caption(IMAGES[:3])

@@ -94,6 +94,11 @@ class ScheduleSettings(Settings):
     beam_width: int = Field(3, ge=1, le=16, description="beam with which dev is captioned")
     checkpoint_steps: Positive = Field(100, description="steps between checkpoints")
     seed: int = Field(0, ge=0, description="decides order, augmentation and dropout")
+    trainer: Literal["tensorflow", "jax"] = Field(
+        "tensorflow",
+        description="tensorflow streams photographs from disk; jax compiles whole passes over "
+        "photographs in the memory of one GPU, where all of them must fit",
+    )
     mixed_precision: bool = Field(False, description="train in 16-bit floats, for GPUs")
 
 

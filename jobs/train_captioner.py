@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
@@ -16,6 +17,7 @@ from jobs.stopping import Stop
 from jobs.training_log import TrainingLog, log_artifact, mlflow_run
 from jobs.training_model import (
     build,
+    in_full_precision,
     measure_model,
     parameters_of,
     plan_of,
@@ -23,13 +25,19 @@ from jobs.training_model import (
     register_and_gate,
     write_trained,
 )
+from jobs.training_process import train_on_jax
 from jobs.training_shards import SKIPPED, TRAINING, TrainingData, make_shards, open_shards
 from models.package import ModelPackage, open_package
 from models.registry import resolve_model
+from models.training.accelerated.request import TrainingRequest
 from storage.excluded import NOTHING, Exclusions
 from storage.exclusions import ExclusionList
 from storage.lake import open_existing_lake
 from storage.paths import qualify
+
+if TYPE_CHECKING:
+    from models.captioner import Captioner
+    from models.tokenizer import Tokenizer
 
 JOB = "train_captioner"
 DESCRIPTION = """\
@@ -117,29 +125,59 @@ def train(
     settings: TrainSettings, data: TrainingData, initial: ModelPackage | None, stop: Stop
 ) -> None:
     """Train over shards, then measure, package and register."""
-    from models.training.trainer import Trainer
-
     work = work_of(settings)
     tokenizer, model = build(settings, data, initial)
     with mlflow_run(settings.tracking_uri, work, parameters_of(settings, data)) as run_id:
         log_artifact(work / SKIPPED)
-        Trainer(
-            model,
-            tokenizer,
-            plan=plan_of(settings),
-            train=data.train,
-            dev=data.dev,
-            directory=work / TRAINING,
-            listener=TrainingLog(data.dev, work),
-            starts_trained=initial is not None,
-            is_stopping=lambda: stop.is_asked,
-        ).run()
+        learn(settings, data, model, tokenizer, starts_trained=initial is not None, stop=stop)
         stop.check()
+        model = in_full_precision(model)
         measured = measure_model(model, tokenizer, data.dev, beam_width=settings.beam_width)
         package = write_trained(settings, data, model, tokenizer, measured, run_id=run_id)
         print_result(package, measured, data)
         if settings.register_model:
             register_and_gate(settings, package, measured, data.dev, run_id=run_id)
+
+
+def learn(
+    settings: TrainSettings,
+    data: TrainingData,
+    model: Captioner,
+    tokenizer: Tokenizer,
+    *,
+    starts_trained: bool,
+    stop: Stop,
+) -> None:
+    """Leave the model with the best weights, or a checkpoint behind when asked to stop."""
+    directory, plan = work_of(settings) / TRAINING, plan_of(settings)
+    listener = TrainingLog(data.dev, work_of(settings))
+    if settings.trainer == "jax":
+        request = TrainingRequest(
+            directory,
+            model.config,
+            plan,
+            data.train.directory,
+            data.dev.directory,
+            starts_trained=starts_trained,
+            mixed_precision=settings.mixed_precision,
+        )
+        train_on_jax(
+            model, tokenizer, request, listener=listener, is_stopping=lambda: stop.is_asked
+        )
+        return
+    from models.training.trainer import Trainer
+
+    Trainer(
+        model,
+        tokenizer,
+        plan=plan,
+        train=data.train,
+        dev=data.dev,
+        directory=directory,
+        listener=listener,
+        starts_trained=starts_trained,
+        is_stopping=lambda: stop.is_asked,
+    ).run()
 
 
 if __name__ == "__main__":

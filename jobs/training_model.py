@@ -84,7 +84,7 @@ def build(
     from models.captioner import Captioner, CaptionerConfig, load_captioner
 
     keras.utils.set_random_seed(settings.seed)
-    if settings.mixed_precision:
+    if settings.mixed_precision and settings.trainer == "tensorflow":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     if initial is not None:
         config = CaptionerConfig(**{**initial.config.captioner, "dropout": settings.dropout})
@@ -99,6 +99,20 @@ def build(
     )
     weights = None if settings.encoder_weights == "none" else settings.encoder_weights
     return tokenizer, Captioner(config, encoder_weights=weights)
+
+
+def in_full_precision(model: Captioner) -> Captioner:
+    """Return the network in float32, as it is measured and exported, whatever it was trained in."""
+    import keras
+
+    from models.captioner import Captioner
+
+    if model.compute_dtype == "float32":
+        return model
+    keras.mixed_precision.set_global_policy("float32")
+    whole = Captioner(model.config)
+    whole.set_weights(model.get_weights())
+    return whole
 
 
 def parameters_of(settings: TrainSettings, data: TrainingData) -> dict[str, Any]:

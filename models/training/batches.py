@@ -73,8 +73,15 @@ def steps_per_epoch(images: int, *, batch_images: int) -> int:
 def rows_of_step(step: int, *, images: int, batch_images: int, seed: int) -> Rows:
     """Row numbers [B] of the images of one step (from 0 over the whole phase)."""
     epoch, place = divmod(step, steps_per_epoch(images, batch_images=batch_images))
+    rows = rows_of_epoch(epoch, images=images, batch_images=batch_images, seed=seed)
+    return np.asarray(rows[place])
+
+
+def rows_of_epoch(epoch: int, *, images: int, batch_images: int, seed: int) -> Rows:
+    """Row numbers [steps, B] of the images of an epoch's steps; B is less if there are fewer."""
+    steps = steps_per_epoch(images, batch_images=batch_images)
     order = np.random.default_rng((seed, epoch)).permutation(images)
-    return np.asarray(order[place * batch_images : (place + 1) * batch_images], np.int64)
+    return np.asarray(order[: steps * batch_images].reshape(steps, -1), np.int64)
 
 
 def views_of_step(step: int, *, count: int, views: int, seed: int) -> Rows:

@@ -16,8 +16,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from conf.errors import ModelError
+
+CHECKPOINT = "checkpoint.npz"
 
 
 @dataclass
@@ -38,9 +41,9 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, progress: Progress, variables: Sequence[keras.Variable], *, identity: str
+    path: Path, progress: Progress, variables: Sequence[Any], *, identity: str
 ) -> None:
-    """Write progress and variables; the file before stays until the new one is whole."""
+    """Write progress and variables or arrays; the file before stays until the new one is whole."""
     arrays = {f"v{n:04d}": np.asarray(v) for n, v in enumerate(variables)}
     facts = json.dumps({"identity": identity, "progress": dataclasses.asdict(progress)})
     partial = path.with_suffix(".partial.npz")
@@ -64,9 +67,14 @@ def read_progress(path: Path, *, identity: str) -> Progress | None:
 
 def restore_variables(path: Path, variables: Sequence[keras.Variable]) -> None:
     """Fill the variables from a checkpoint; they must be those that were saved."""
+    for variable, array in zip(variables, read_arrays(path, len(variables)), strict=True):
+        variable.assign(array)
+
+
+def read_arrays(path: Path, count: int) -> list[npt.NDArray[Any]]:
+    """The first ``count`` arrays of a checkpoint, as they were saved."""
     arrays = _load(path)
-    for number, variable in enumerate(variables):
-        variable.assign(arrays[f"v{number:04d}"])
+    return [arrays[f"v{number:04d}"] for number in range(count)]
 
 
 def _load(path: Path) -> Any:

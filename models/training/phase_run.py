@@ -6,13 +6,11 @@ Shapes: B images · N grid cells · C channels · S image side.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from models.captioner import Captioner
 from models.training.augment import augment_batch, drop_channels
 from models.training.average import MovingAverage
 from models.training.batches import (
@@ -29,6 +27,7 @@ from models.training.reports import EpochReport, StepReport
 from models.training.selfcritical import advantages, pack_samples, reward_samples
 from models.training.shards import MappedRows
 from models.training.steps import Sampler, TrainStep
+from models.training.weights import freeze_encoder, save_weights_whole
 
 if TYPE_CHECKING:
     from models.training.trainer import Trainer
@@ -167,19 +166,3 @@ class PhaseRun:
         save_checkpoint(
             trainer.checkpoint_path, self.progress, self._variables(), identity=trainer.identity
         )
-
-
-def freeze_encoder(model: Captioner, *, tuned_share: float) -> None:
-    """Let only the top ``tuned_share`` of the encoder's layers learn; 0 freezes all of it."""
-    layers = [layer for layer in model.encoder.layers if layer.weights]
-    first = len(layers) - round(len(layers) * tuned_share)
-    model.encoder.trainable = tuned_share > 0
-    for number, layer in enumerate(layers):
-        layer.trainable = number >= first
-
-
-def save_weights_whole(model: Captioner, path: Path) -> None:
-    """Save weights so that a kill leaves the earlier file, never half a one."""
-    partial = path.with_name("partial.weights.h5")
-    model.save_weights(str(partial))
-    partial.replace(path)

@@ -16,17 +16,15 @@ import numpy.typing as npt
 from models.captioner import Captioner
 from models.metrics import score_captions, split_by_rules
 from models.tokenizer import Tokenizer
-from models.training.checkpoint import Progress, read_progress
+from models.training.checkpoint import CHECKPOINT, Progress, read_progress
 from models.training.cider import CiderReward
 from models.training.evaluation import DevCaptioner, encode_shards, numpy_encoder
 from models.training.features import write_features
-from models.training.phase_run import PhaseRun, save_weights_whole
+from models.training.phase_run import PhaseRun
 from models.training.plan import TrainingPlan
 from models.training.reports import EpochReport, Listener
 from models.training.shards import MappedRows, Shards
-
-BEST = "best.weights.h5"
-CHECKPOINT = "checkpoint.npz"
+from models.training.weights import BEST, save_weights_whole
 
 
 class Trainer:

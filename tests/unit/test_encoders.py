@@ -20,8 +20,8 @@ from models.samples import sample_photographs
 from models.tokenizer import Tokenizer
 from models.training.batches import pack_captions
 from models.training.evaluation import DevCaptioner, numpy_encoder
-from models.training.phase_run import freeze_encoder
 from models.training.steps import TrainStep
+from models.training.weights import freeze_encoder
 from tests.tiny_model import WORDS, random_pixels
 
 SIDE = 96  # the least that every encoder takes

@@ -15,10 +15,13 @@ from jobs.training_log import samples_page
 from jobs.training_shards import SKIPPED, TrainingData
 from models.package import open_package
 from models.registry import list_versions
+from models.runtime import Runtime, load_runtime
 from models.training.shards import Example, Shards, write_shards
+from tests.tiny_model import random_pixels
 from tests.training_data import COLOURS, SENTENCES
 
 SIDE = 32
+RUNTIMES: tuple[Runtime, ...] = ("keras", "openvino")
 
 
 def shards_of(folder: Path, *, images: int, side: int = SIDE) -> Shards:
@@ -73,6 +76,33 @@ def test_a_version_becomes_champion_only_if_it_beats_the_champion(
     versions = list_versions(tracking_uri=first.tracking_uri)
     assert [(one.number, one.is_champion) for one in versions] == [(2, False), (1, True)]
     assert {one.dev_set for one in versions} == {dev.fingerprint}
+
+
+@pytest.mark.parametrize("trainer", ["tensorflow", "jax"])
+def test_what_was_trained_in_half_precision_is_packaged_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    data = TrainingData(
+        shards_of(tmp_path / "t", images=12), shards_of(tmp_path / "d", images=3), {}
+    )
+    settings = settings_of(
+        tmp_path,
+        output="model",
+        register_model=False,
+        trainer=trainer,
+        mixed_precision=True,
+    )
+    train(settings, data, None, Stop())
+    package, pixels = open_package(tmp_path / "model"), random_pixels(8, side=SIDE)
+    by_keras, by_openvino = (
+        load_runtime(package, runtime=runtime, precision="float32").caption(pixels)
+        for runtime in RUNTIMES
+    )
+    assert [one.text for one in by_openvino] == [one.text for one in by_keras]
+    scores = [one.score for one in by_keras]
+    assert [one.score for one in by_openvino] == pytest.approx(scores, rel=1e-4)
 
 
 def test_a_champion_of_another_image_size_is_measured_on_photographs_of_its_own_size(

@@ -1,0 +1,144 @@
+"""The captioner's Keras network as pure functions of its weights, for JAX to compile.
+
+Shapes: B images · S image side · N grid cells · C channels · K captions of an image · T tokens of
+a caption · V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from models.captioner import Captioner
+from models.decoding import END, NEVER_EMITTED, PAD, START
+
+Array = Any
+Weights = tuple[Array, ...]
+Out = TypeVar("Out")
+NEVER = -1.0e9
+
+
+class Network:
+    """A captioner whose weights are handed in: those that learn, and those that stay."""
+
+    def __init__(self, model: Captioner) -> None:
+        """Take what is trainable now as what learns."""
+        self.model = model
+        encoder = {id(v) for v in model.encoder.variables}
+        learning = {id(v) for v in model.trainable_variables}
+        floats = [v for v in model.variables if str(v.dtype).startswith("float")]
+        self._learning = [v for v in floats if id(v) in learning]
+        self._staying = [v for v in floats if id(v) not in learning]
+        self._seeds = [v for v in model.variables if not str(v.dtype).startswith("float")]
+        self.is_encoder = [id(v) in encoder for v in self._learning]
+        """Of each weight that learns."""
+
+    @property
+    def learning(self) -> Weights:
+        """Copies of the model's weights that learn, float32."""
+        return tuple(jnp.array(v.value, jnp.float32) for v in self._learning)
+
+    @property
+    def staying(self) -> Weights:
+        """The model's other weights."""
+        return tuple(jnp.asarray(v.value, jnp.float32) for v in self._staying)
+
+    def assign(self, learning: Sequence[Array]) -> None:
+        """Let the model hold these weights."""
+        for variable, value in zip(self._learning, learning, strict=True):
+            variable.assign(value)
+
+    def encode(self, learning: Weights, staying: Weights, pixels: Array) -> Array:
+        """Features [B, N, C] of pixels float32 [B, S, S, 3], 0 to 255."""
+        return self._with(learning, staying, None, lambda: self.model.encode(pixels))
+
+    def logits(
+        self,
+        learning: Weights,
+        staying: Weights,
+        features: Array,
+        tokens: Array,
+        *,
+        dropout: Array | None,
+    ) -> Array:
+        """Logits [B, K, T, V] after tokens int32 [B, K, T]; ``dropout`` is a random key."""
+        count, captions, length = tokens.shape
+        is_dropping = dropout is not None
+        positions = jnp.tile(jnp.arange(length, dtype=jnp.int32), (count, captions))
+        segments = jnp.repeat(jnp.arange(captions, dtype=jnp.int32), length)
+
+        def run() -> Array:
+            hidden = self.model.hidden_states(
+                tokens.reshape(count, -1),
+                self.model.memory(features, training=is_dropping),
+                positions=positions,
+                segments=jnp.broadcast_to(segments, positions.shape),
+                training=is_dropping,
+            )
+            return self.model.project(hidden)
+
+        found = self._with(learning, staying, dropout, run)
+        return found.reshape(count, captions, length, -1)
+
+    def draw(
+        self,
+        learning: Weights,
+        staying: Weights,
+        features: Array,
+        chance: Array | None,
+        *,
+        samples: int,
+    ) -> Array:
+        """Captions int32 [B * samples, T], <start> left out, <pad> after <end>.
+
+        Drawn by ``chance``, a random key, or else the likeliest word at each place.
+        """
+
+        def run() -> Array:
+            cross = jnp.repeat(self.model.memory(features), samples, axis=2)
+            rows = cross.shape[2]
+            inside, first = _penalties(self.model.config.vocabulary_size)
+
+            def step(carry: Any, position: Array) -> Any:
+                tokens, cache, ended = carry
+                found, cache = self.model.step(tokens, position, cache, cross)
+                found = found + jnp.where(position == 0, first, inside)
+                if chance is not None:
+                    key = jax.random.fold_in(chance, position)
+                    found = found + jax.random.gumbel(key, found.shape)
+                words = jnp.where(ended, PAD, found.argmax(-1).astype(jnp.int32))
+                return (words, cache, ended | (words == END)), words
+
+            start = jnp.full(rows, START, jnp.int32)
+            begin = (start, self.model.empty_cache(rows), jnp.zeros(rows, bool))
+            places = jnp.arange(self.model.config.max_length - 1, dtype=jnp.int32)
+            _, drawn = jax.lax.scan(step, begin, places)
+            return drawn.T
+
+        return self._with(learning, staying, None, run)
+
+    def _with(
+        self, learning: Weights, staying: Weights, dropout: Array | None, run: Callable[[], Out]
+    ) -> Out:
+        values = zip((*self._learning, *self._staying), (*learning, *staying), strict=True)
+        mapping = list(values)
+        if dropout is not None:
+            for number, seed in enumerate(self._seeds):
+                key = jax.random.fold_in(dropout, number)
+                mapping.append((seed, jax.random.bits(key, seed.shape, jnp.uint32)))
+        with keras.StatelessScope(state_mapping=mapping):
+            return run()
+
+
+def _penalties(vocabulary_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is added to logits [V] within a caption and at its first word."""
+    inside = np.zeros(vocabulary_size, np.float32)
+    inside[NEVER_EMITTED] = NEVER
+    first = inside.copy()
+    first[END] = NEVER
+    return inside, first

@@ -1,0 +1,25 @@
+"""Which weights learn, and how they are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.captioner import Captioner
+
+BEST = "best.weights.h5"
+
+
+def freeze_encoder(model: Captioner, *, tuned_share: float) -> None:
+    """Let only the top ``tuned_share`` of the encoder's layers learn; 0 freezes all of it."""
+    layers = [layer for layer in model.encoder.layers if layer.weights]
+    first = len(layers) - round(len(layers) * tuned_share)
+    model.encoder.trainable = tuned_share > 0
+    for number, layer in enumerate(layers):
+        layer.trainable = number >= first
+
+
+def save_weights_whole(model: Captioner, path: Path) -> None:
+    """Save weights so that a kill leaves the earlier file, never half a one."""
+    partial = path.with_name("partial.weights.h5")
+    model.save_weights(str(partial))
+    partial.replace(path)

@@ -1,0 +1,96 @@
+"""What training on JAX computes, each part against a plain account of the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from models.decoding import END, PAD
+from models.training.cider import CiderReward
+from tests.tiny_model import random_pixels
+
+jax = pytest.importorskip("jax", reason="install the dev extra, which brings jax")
+
+from models.training.accelerated import optimizer as optimizers  # noqa: E402
+from models.training.accelerated.augment import Changes, augment  # noqa: E402
+from models.training.accelerated.reward import make_references, score  # noqa: E402
+
+NO_CHANGE = Changes(smallest_side=1.0, brightness=0.0, tint=0.0, mirrored=0.0)
+KEY = jax.random.key(1)
+
+
+def random_captions(random: np.random.Generator, count: int) -> list[list[int]]:
+    """Captions of few words, so that n-grams recur within and between them."""
+    lengths = random.integers(1, 12, count)
+    return [[*random.integers(4, 10, length).tolist(), END] for length in lengths]
+
+
+def as_array(captions: list[list[int]], length: int = 12) -> npt.NDArray[np.int32]:
+    padded = np.full((len(captions), length), PAD, np.int32)
+    for row, caption in enumerate(captions):
+        padded[row, : len(caption)] = caption
+    return padded
+
+
+def test_the_reward_on_the_device_is_that_of_the_plain_scorer() -> None:
+    random = np.random.default_rng(2)
+    references = [random_captions(random, 1 + image % 5) for image in range(30)]
+    padded = np.stack([np.pad(as_array(row), ((0, 5 - len(row)), (0, 0))) for row in references])
+    captions = random_captions(random, 200)
+    images = random.integers(0, 30, 200)
+    plain = CiderReward(references)
+    expected = [plain.score(int(i), caption) for i, caption in zip(images, captions, strict=True)]
+    found = score(as_array(captions), images, make_references(padded))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert 0 < np.mean(expected) < 9
+
+
+def test_a_copy_without_changes_is_the_photograph() -> None:
+    pixels = random_pixels(3)
+    copies = augment(pixels, np.ones(3, bool), KEY, NO_CHANGE)
+    np.testing.assert_allclose(copies, pixels, atol=0.51)
+
+
+def test_only_photographs_that_tell_no_sides_are_mirrored() -> None:
+    pixels, may_mirror = random_pixels(4), np.array([True, False, True, False])
+    copies = augment(pixels, may_mirror, KEY, NO_CHANGE._replace(mirrored=1.0))
+    expected = np.where(may_mirror[:, None, None, None], pixels[:, :, ::-1], pixels)
+    np.testing.assert_allclose(copies, expected, atol=0.51)
+
+
+def test_copies_differ_from_each_other_and_stay_within_the_range_of_pixels() -> None:
+    pixels = np.repeat(random_pixels(1), 4, axis=0)
+    copies = np.asarray(augment(pixels, np.ones(4, bool), KEY))
+    assert copies.min() >= 0
+    assert copies.max() <= 255
+    assert len({copy.tobytes() for copy in copies}) == 4
+
+
+@pytest.mark.parametrize("clip_norm", [1e9, 0.5])
+def test_the_optimiser_steps_as_keras_does(clip_norm: float) -> None:
+    random = np.random.default_rng(4)
+    starts = [random.normal(size=(3, 2)).astype(np.float32), random.normal(size=4).astype("f4")]
+    gradients = [[random.normal(size=w.shape).astype("f4") for w in starts] for _ in range(5)]
+    variables = [keras.Variable(w) for w in starts]
+    theirs = keras.optimizers.AdamW(
+        0.1, weight_decay=0.05, beta_2=0.98, global_clipnorm=clip_norm, epsilon=1e-7
+    )
+    mine = optimizers.AdamW((0.05, 0.05), clip_norm, average_decay=0.9)
+    weights = tuple(jax.numpy.asarray(w) for w in starts)
+    state = mine.begin(weights)
+    for step in gradients:
+        theirs.apply(step, variables)
+        weights, state = mine.apply(weights, tuple(step), state, [0.1, 0.1])
+    for weight, variable in zip(weights, variables, strict=True):
+        np.testing.assert_allclose(weight, np.asarray(variable), atol=2e-4)
+    assert moved_less(state.average, weights, starts)
+
+
+def moved_less(averages: Any, weights: Any, starts: Any) -> bool:
+    """Whether the averages lie behind the weights."""
+    pairs = zip(averages, weights, starts, strict=True)
+    return all(np.abs(a - s).sum() < np.abs(w - s).sum() for a, w, s in pairs)

@@ -19,6 +19,7 @@ from jobs.training_model import (
     build,
     in_full_precision,
     measure_model,
+    measure_served,
     parameters_of,
     plan_of,
     print_result,
@@ -68,11 +69,12 @@ def prepare(resolved: Resolved[TrainSettings], stop: Stop, *, image_size: int) -
     """Return finished shards; a session is started only where it takes one to know or make them."""
     settings, environment = resolved.settings, resolved.environment
     work = work_of(settings)
-    if settings.exclusions is None and (data := open_shards(work, image_size=image_size)):
+    if settings.exclusions is None and (data := open_shards(work, settings, image_size=image_size)):
         return data
     with session(JOB, environment, stop) as spark:
         exclusions = exclusions_of(spark, settings, env_local=environment.is_local)
-        return open_shards(work, image_size=image_size, exclusions=exclusions) or make_shards(
+        found = open_shards(work, settings, image_size=image_size, exclusions=exclusions)
+        return found or make_shards(
             spark,
             settings,
             work,
@@ -134,9 +136,10 @@ def train(
         model = in_full_precision(model)
         measured = measure_model(model, tokenizer, data.dev, beam_width=settings.beam_width)
         package = write_trained(settings, data, model, tokenizer, measured, run_id=run_id)
-        print_result(package, measured, data)
+        served = measure_served(package, data.dev, beam_width=settings.beam_width)
+        print_result(package, measured, served, data)
         if settings.register_model:
-            register_and_gate(settings, package, measured, data.dev, run_id=run_id)
+            register_and_gate(settings, package, served, data.dev, run_id=run_id)
 
 
 def learn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from conf.version import VERSION
 from jobs.cli import to_keep
 from jobs.training_shards import TrainingData
 from models.decoding import DecodingParameters
+from models.image_pixels import squash
 from models.metrics import CaptionFigures, score_captions, split_by_rules
 from models.package import WEIGHTS, ModelPackage
 from models.registry import promote_if_better, register
+from models.runtime import load_runtime
 from models.tokenizer import Tokenizer
 from models.training.plan import Phase, TrainingPlan
 from models.training.shards import Shards
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from models.captioner import Captioner
 
 CALIBRATION_IMAGES = 300
+IMAGES_AT_ONCE = 64
 LENGTH_PENALTIES = (0.4, 0.7, 1.0, 1.3)
 # They change where a training runs or what becomes of it, not what it learns.
 _NOT_PARAMETERS = {"tracking_uri", "output", "work", "register_model", "gate_margin"}
@@ -34,7 +38,7 @@ log = logging.getLogger("captionlake")
 
 @dataclass(frozen=True)
 class Measured:
-    """How a model does on dev: with the training's beam, and greedy."""
+    """How a network in float32 does on dev: with the training's beam, and greedy."""
 
     beam: CaptionFigures
     greedy: CaptionFigures
@@ -195,7 +199,7 @@ Captions photographs in English words: encoder {settings.encoder}, transformer d
 
 {settings.data_terms}
 
-## Figures on the dev photographs
+## Figures on the dev photographs, in float32
 
 | | beam {measured.beam_width} | greedy |
 | --- | --- | --- |
@@ -207,7 +211,9 @@ Captions photographs in English words: encoder {settings.encoder}, transformer d
 """
 
 
-def print_result(package: ModelPackage, measured: Measured, data: TrainingData) -> None:
+def print_result(
+    package: ModelPackage, measured: Measured, served: CaptionFigures, data: TrainingData
+) -> None:
     """Tell a person what came out."""
     beam, greedy = measured.beam, measured.greedy
     print(f"\nModel package {package.directory}, version {package.version[:16]}")
@@ -216,6 +222,10 @@ def print_result(package: ModelPackage, measured: Measured, data: TrainingData) 
         f"Dev, beam {measured.beam_width}: CIDEr {beam.cider:.3f}, BLEU-4 {beam.bleu_4:.3f}; "
         f"greedy: CIDEr {greedy.cider:.3f}, BLEU-4 {greedy.bleu_4:.3f}"
     )
+    print(
+        f"As served, in int8, beam {measured.beam_width}: "
+        f"CIDEr {served.cider:.3f}, BLEU-4 {served.bleu_4:.3f}"
+    )
     for name, caption in zip(data.dev.names[:5], measured.captions, strict=False):
         print(f"  {name}: {caption}")
 
@@ -223,7 +233,7 @@ def print_result(package: ModelPackage, measured: Measured, data: TrainingData) 
 def register_and_gate(
     settings: TrainSettings,
     package: ModelPackage,
-    measured: Measured,
+    served: CaptionFigures,
     dev: Shards,
     *,
     run_id: str,
@@ -231,7 +241,7 @@ def register_and_gate(
     """Register a version; it becomes champion only if it beats the champion by the margin."""
     number = register(
         package,
-        figures=measured.beam.as_dict(),
+        figures=served.as_dict(),
         dev_set=dev.fingerprint,
         run_id=run_id,
         name=settings.name,
@@ -240,7 +250,9 @@ def register_and_gate(
     is_champion = promote_if_better(
         number,
         margin=settings.gate_margin,
-        measure=lambda champion: _measure_package(champion, dev, beam_width=settings.beam_width),
+        measure=lambda champion: measure_served(
+            champion, dev, beam_width=settings.beam_width
+        ).as_dict(),
         name=settings.name,
         tracking_uri=settings.tracking_uri,
     )
@@ -248,10 +260,16 @@ def register_and_gate(
     print(f"Version {number} of {settings.name} {verdict}.")
 
 
-def _measure_package(champion: ModelPackage, dev: Shards, *, beam_width: int) -> dict[str, float]:
-    """Figures of the champion on this dev set, resized to its own square if it has another."""
-    from models.captioner import CaptionerConfig, load_captioner
+def measure_served(package: ModelPackage, dev: Shards, *, beam_width: int) -> CaptionFigures:
+    """Caption and score dev by what serves: OpenVINO in int8, and the package's own decoding.
 
-    model = load_captioner(CaptionerConfig(**champion.config.captioner), champion.file(WEIGHTS))
-    measured = measure_model(model, champion.tokenizer, dev, beam_width=beam_width)
-    return measured.beam.as_dict()
+    Photographs are resized for a package of another image size, say an earlier champion.
+    """
+    side, captions = package.config.image_size, list[str]()
+    runtime = load_runtime(package, beam_width=beam_width, threads=os.cpu_count() or 1)
+    for rows in np.split(np.arange(len(dev)), range(IMAGES_AT_ONCE, len(dev), IMAGES_AT_ONCE)):
+        pixels = dev.pixels.take(rows)
+        if dev.image_size != side:  # as in serving, which takes OpenCV's BGR and returns RGB
+            pixels = np.stack([squash(image, size=side)[..., ::-1] for image in pixels])
+        captions += [caption.text for caption in runtime.caption(pixels)]
+    return _figures(captions, dev)

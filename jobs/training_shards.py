@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from conf.errors import InputError
+from conf.errors import InputError, UsageError
 from conf.training import PairSettings
 from jobs.training_pairs import DEV, TRAIN, assign_splits, read_pairs, with_content, with_pixels
 from models.training.shards import Example, Shards, write_shards
@@ -27,6 +28,8 @@ SKIPPED = "skipped.tsv"
 TRAINING = "training"
 READY = "shards.json"
 SHOWN = 5
+# How photographs are read; what is withdrawn has a fingerprint of its own.
+NOT_DATA = {"partition_files", "max_skipped_share", "exclusions"}
 PARTITIONS_AT_A_TIME = 4
 log = logging.getLogger("captionlake")
 
@@ -41,11 +44,12 @@ class TrainingData:
 
 
 def open_shards(
-    work: Path, *, image_size: int, exclusions: Exclusions = NOTHING
+    work: Path, settings: PairSettings, *, image_size: int, exclusions: Exclusions = NOTHING
 ) -> TrainingData | None:
     """Shards that an earlier start of the same training finished, or None.
 
-    Those made before something else was withdrawn don't count.
+    Those made before something else was withdrawn don't count. Raises UsageError where they were
+    made of other data than the settings name; other contents under the same names go unseen.
     """
     ready = work / READY
     if not ready.is_file():
@@ -53,6 +57,13 @@ def open_shards(
     facts = json.loads(ready.read_text(encoding="utf-8"))
     if facts["image_size"] != image_size or facts.get("exclusions", "") != exclusions.fingerprint:
         return None
+    made_of, asked = facts.get("data", {}), _data_of(settings)
+    if changed := [name for name in asked if asked[name] != made_of.get(name)]:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise UsageError(
+            f"{work} holds photographs that were read with another {options}.",
+            remedy="Repeat the first options, or choose another --output or --work.",
+        )
     return TrainingData(Shards(work / TRAIN), Shards(work / DEV), facts["skipped"])
 
 
@@ -89,9 +100,16 @@ def make_shards(
         "image_size": image_size,
         "skipped": skipped,
         "exclusions": exclusions.fingerprint,
+        "data": _data_of(settings),
     }
     (work / READY).write_text(json.dumps(facts), encoding="utf-8")
     return TrainingData(train, dev, skipped)
+
+
+def _data_of(settings: PairSettings) -> dict[str, Any]:
+    """What decides which photographs and captions are learnt from."""
+    names = sorted(PairSettings.model_fields.keys() - NOT_DATA)
+    return {name: getattr(settings, name) for name in names}
 
 
 def _note_skipped(skipped: DataFrame, work: Path) -> dict[str, int]:

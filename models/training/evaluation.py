@@ -15,7 +15,6 @@ import tensorflow as tf
 from models.captioner import Captioner
 from models.decoding import DecodingParameters
 from models.generation import generate
-from models.image_pixels import squash
 from models.keras_engine import KerasDecoder
 from models.tokenizer import Tokenizer
 from models.training.features import Encode, encode_rows
@@ -51,21 +50,8 @@ class DevCaptioner:
 
 
 def encode_shards(model: Captioner, shards: Shards) -> npt.NDArray[np.float16]:
-    """Features [rows, N, C] of all photographs, under the model's present weights.
-
-    Shards of another size than the model's, say an earlier champion's, are resized for it.
-    """
-    encode, side = numpy_encoder(model), model.config.image_size
-
-    def encode_fitted(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        return encode(pixels if pixels.shape[1] == side else _resized(pixels, side))
-
-    return encode_rows(encode_fitted, shards, np.arange(len(shards)))
-
-
-def _resized(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    # As in serving, which takes OpenCV's BGR and returns RGB.
-    return np.stack([squash(image, size=side)[..., ::-1] for image in pixels])
+    """Features [rows, N, C] of all photographs, under the model's present weights."""
+    return encode_rows(numpy_encoder(model), shards, np.arange(len(shards)))
 
 
 def numpy_encoder(model: Captioner) -> Encode:

@@ -144,10 +144,17 @@ def test_a_table_of_pairs_gives_the_same_shards(spark: SparkSession, folder: Pat
 
 def test_finished_shards_are_found_again(spark: SparkSession, folder: Path) -> None:
     data = shards_of(spark, folder, settings_of(folder))
-    found = open_shards(folder / "work", image_size=SIDE)
+    found = open_shards(folder / "work", settings_of(folder), image_size=SIDE)
     assert found is not None
     assert found.train.fingerprint == data.train.fingerprint
-    assert open_shards(folder / "work", image_size=SIDE + 1) is None
+    assert open_shards(folder / "work", settings_of(folder), image_size=SIDE + 1) is None
+
+
+def test_shards_of_other_data_are_refused(spark: SparkSession, folder: Path) -> None:
+    shards_of(spark, folder, settings_of(folder))
+    other = settings_of(folder, dev_split=None, limit=2, partition_files=7)
+    with pytest.raises(UsageError, match="another --dev-split, --limit"):
+        open_shards(folder / "work", other, image_size=SIDE)
 
 
 def test_withdrawn_photographs_are_left_out_and_older_shards_are_not_used(
@@ -159,7 +166,10 @@ def test_withdrawn_photographs_are_left_out_and_older_shards_are_not_used(
     content = (folder / "images" / "nested" / "1.png").read_bytes()
     by_bytes = digest_of(IMAGE, hashlib.sha256(content).hexdigest())
     exclusions = Exclusions(frozenset([by_path]), frozenset([by_bytes]))
-    assert open_shards(folder / "work", image_size=SIDE, exclusions=exclusions) is None
+    assert (
+        open_shards(folder / "work", settings_of(folder), image_size=SIDE, exclusions=exclusions)
+        is None
+    )
     data = make_shards(
         spark,
         settings_of(folder),
@@ -173,7 +183,10 @@ def test_withdrawn_photographs_are_left_out_and_older_shards_are_not_used(
     for file in filter(Path.is_file, (folder / "work").rglob("*")):
         assert b"Level 0" not in file.read_bytes()
         assert b"1.png" not in file.read_bytes()
-    assert open_shards(folder / "work", image_size=SIDE, exclusions=exclusions) is not None
+    assert (
+        open_shards(folder / "work", settings_of(folder), image_size=SIDE, exclusions=exclusions)
+        is not None
+    )
 
 
 def test_images_without_captions_option_is_wrong_use(spark: SparkSession, folder: Path) -> None:

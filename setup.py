@@ -32,12 +32,13 @@ TRAIN = [
     "nncf==3.4.0",  # int8 quantisation of the exported model
     "pycocoevalcap==1.2",
 ]
+JAX = ["jax==0.10.2"]  # what `train_captioner --trainer jax` runs on
 DEV = [
     "pytest==9.2.0",
     "pytest-timeout==2.4.0",
     "pytest-xdist==3.8.0",
     "hypothesis==6.170.15",
-    "jax==0.10.2",  # the second backend that captions must agree on
+    *JAX,  # also the second backend that captions must agree on
     "hdfs==2.7.3",  # an HDFS client that shares no code with Spark's
     "psutil==7.2.2",  # finds the processes that a test kills
     "nbclient==0.11.0",
@@ -60,12 +61,20 @@ setup(
     description="Captions for image batches in HDFS, written to Delta tables by Apache Spark",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
-    packages=["conf", "models", "models.training", "storage", "udfs", "jobs"],
+    packages=[
+        "conf",
+        "models",
+        "models.training",
+        "models.training.accelerated",
+        "storage",
+        "udfs",
+        "jobs",
+    ],
     package_data={
         "conf": ["*.toml", "*.properties"],
         "models": ["default/*", "default/*/*"],
         "jobs": ["*.html"],
     },
     install_requires=RUNTIME,
-    extras_require={"train": TRAIN, "dev": DEV, "bench": BENCH, "gpu": GPU},
+    extras_require={"train": TRAIN, "dev": DEV, "bench": BENCH, "gpu": GPU, "jax": JAX},
 )

@@ -47,15 +47,24 @@ def main() -> None:
     pixels = load_pixels(files, package.config.image_size, count=max(options.batches))
     _say(f"On {describe_device(options.device)}; {describe_input(options.images, files)}.\n")
     _say(_row(COLUMNS), _row("---" for _ in COLUMNS))
-    best = 0.0
+    limits = measure_card(package, pixels, options, until=started + options.most_seconds)
+    if limits:
+        compare_cores(files, package, limit=max(limits), seconds=options.seconds)
+
+
+def measure_card(
+    package: ModelPackage, pixels: Pixels, options: argparse.Namespace, *, until: float
+) -> list[float]:
+    """Print rows while there is time; return the limits in images per second."""
+    limits: list[float] = []
     for precision in options.precisions:
         card = Card(package, precision=precision, options=options)
         for batch in options.batches:
-            if time.monotonic() - started > options.most_seconds - RESERVED_SECONDS:
+            if time.monotonic() > until - RESERVED_SECONDS:
                 _say(f"\n{options.most_seconds} seconds are over: the remaining rows are left out.")
-                break
-            best = max(best, card.measure(pixels[:batch]))
-    compare_cores(files, package, limit=best, seconds=options.seconds)
+                return limits
+            limits.append(card.measure(pixels[:batch]))
+    return limits
 
 
 def _options() -> argparse.Namespace:

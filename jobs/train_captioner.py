@@ -15,18 +15,17 @@ from jobs.cli import required, run_command
 from jobs.session import session
 from jobs.stopping import Stop
 from jobs.training_log import TrainingLog, log_artifact, mlflow_run
+from jobs.training_measure import measure_model, measure_served
 from jobs.training_model import (
     build,
     in_full_precision,
-    measure_model,
-    measure_served,
     parameters_of,
     plan_of,
     print_result,
     register_and_gate,
     write_trained,
 )
-from jobs.training_process import train_on_jax
+from jobs.training_process import leave_gpus_alone, train_on_jax
 from jobs.training_shards import SKIPPED, TRAINING, TrainingData, make_shards, open_shards
 from models.package import ModelPackage, open_package
 from models.registry import resolve_model
@@ -128,6 +127,8 @@ def train(
 ) -> None:
     """Train over shards, then measure, package and register."""
     work = work_of(settings)
+    if settings.trainer == "jax":
+        leave_gpus_alone()
     tokenizer, model = build(settings, data, initial)
     with mlflow_run(settings.tracking_uri, work, parameters_of(settings, data)) as run_id:
         log_artifact(work / SKIPPED)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,11 @@ import numpy as np
 from conf.training import TrainSettings
 from conf.version import VERSION
 from jobs.cli import to_keep
+from jobs.training_measure import Measured, measure_served
 from jobs.training_shards import TrainingData
-from models.decoding import DecodingParameters
-from models.image_pixels import squash
-from models.metrics import CaptionFigures, score_captions, split_by_rules
+from models.metrics import CaptionFigures
 from models.package import WEIGHTS, ModelPackage
 from models.registry import promote_if_better, register
-from models.runtime import load_runtime
 from models.tokenizer import Tokenizer
 from models.training.plan import Phase, TrainingPlan
 from models.training.shards import Shards
@@ -29,24 +26,9 @@ if TYPE_CHECKING:
     from models.captioner import Captioner
 
 CALIBRATION_IMAGES = 300
-IMAGES_AT_ONCE = 64
-LENGTH_PENALTIES = (0.4, 0.7, 1.0, 1.3)
 # They change where a training runs or what becomes of it, not what it learns.
 _NOT_PARAMETERS = {"tracking_uri", "output", "work", "register_model", "gate_margin"}
 log = logging.getLogger("captionlake")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """How a network in float32 does on dev: with the training's beam, and greedy."""
-
-    beam: CaptionFigures
-    greedy: CaptionFigures
-    beam_width: int
-    captions: list[str]
-    """With the beam, in the order of dev."""
-    decoding: DecodingParameters
-    """What the package decodes with by default: greedy, and this length penalty in a beam."""
 
 
 def plan_of(settings: TrainSettings) -> TrainingPlan:
@@ -134,28 +116,6 @@ def lineage_of(data: TrainingData) -> dict[str, Any]:
         "dev_fingerprint": data.dev.fingerprint,
         "skipped": data.skipped,
     }
-
-
-def measure_model(
-    model: Captioner, tokenizer: Tokenizer, dev: Shards, *, beam_width: int
-) -> Measured:
-    """Caption and score dev with the network as it is, at the length penalty that suits it."""
-    from models.training.evaluation import DevCaptioner, encode_shards
-
-    features = encode_shards(model, dev)
-    greedy = DevCaptioner(model, tokenizer, beam_width=1).caption(features)
-    searcher = DevCaptioner(model, tokenizer, beam_width=beam_width)
-    found = []
-    for penalty in LENGTH_PENALTIES:
-        captions = searcher.caption(features, length_penalty=penalty)
-        found.append((_figures(captions, dev), penalty, captions))
-    beam, penalty, captions = max(found, key=lambda one: one[0].cider)
-    decoding = DecodingParameters(length_penalty=penalty)
-    return Measured(beam, _figures(greedy, dev), beam_width, captions, decoding)
-
-
-def _figures(captions: list[str], dev: Shards) -> CaptionFigures:
-    return score_captions(captions, dev.captions, split=split_by_rules).figures
 
 
 def write_trained(
@@ -258,18 +218,3 @@ def register_and_gate(
     )
     verdict = "is champion now" if is_champion else "did not beat the champion, which stays"
     print(f"Version {number} of {settings.name} {verdict}.")
-
-
-def measure_served(package: ModelPackage, dev: Shards, *, beam_width: int) -> CaptionFigures:
-    """Caption and score dev by what serves: OpenVINO in int8, and the package's own decoding.
-
-    Photographs are resized for a package of another image size, say an earlier champion.
-    """
-    side, captions = package.config.image_size, list[str]()
-    runtime = load_runtime(package, beam_width=beam_width, threads=os.cpu_count() or 1)
-    for rows in np.split(np.arange(len(dev)), range(IMAGES_AT_ONCE, len(dev), IMAGES_AT_ONCE)):
-        pixels = dev.pixels.take(rows)
-        if dev.image_size != side:  # as in serving, which takes OpenCV's BGR and returns RGB
-            pixels = np.stack([squash(image, size=side)[..., ::-1] for image in pixels])
-        captions += [caption.text for caption in runtime.caption(pixels)]
-    return _figures(captions, dev)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from conf.errors import EnvironmentFault, ModelError
+from conf import errors
+from conf.errors import CaptionlakeError, EnvironmentFault
 from models.tokenizer import Tokenizer
 from models.training.accelerated.request import TrainingRequest
 from models.training.reports import EpochReport, Listener, StepReport
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
 MODULE = "models.training.accelerated"
 LOG = "trainer.log"
 POLL_SECONDS = 0.2
+STOP_SECONDS = 20.0
+"""How long a pass may take to end; then its process is killed, and the pass is done again later."""
+log = logging.getLogger("captionlake")
+
+
+def leave_gpus_alone() -> None:
+    """Keep TensorFlow, in this process, from the cards that the other one trains on."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
 
 
 def train_on_jax(
@@ -40,20 +52,21 @@ def train_on_jax(
 
     Raises:
         EnvironmentFault: JAX isn't installed, or the process died; its log is named.
-        ModelError: it can't train this.
+        CaptionlakeError: what that process raised.
     """
     from models.training.weights import BEST, save_weights_whole
 
     if find_spec("jax") is None:
         raise EnvironmentFault(
-            "--trainer jax needs JAX.", remedy="Run `pip install jax` (jax[cuda12] for a GPU)."
+            "--trainer jax needs JAX.",
+            remedy="Run `pip install -c constraints.txt .[jax]`, for a GPU jax[cuda12] too.",
         )
     request.directory.mkdir(parents=True, exist_ok=True)
     save_weights_whole(model, request.initial_weights)
     tokenizer.save(request.tokenizer)
     request.write()
-    log = request.directory / LOG
-    with log.open("ab") as errors, _trainer(request.directory, errors, is_stopping) as process:
+    printed = request.directory / LOG
+    with printed.open("ab") as file, _trainer(request.directory, file, is_stopping) as process:
         failure = _follow(process.stdout or (), listener)
     if is_stopping():
         return
@@ -62,16 +75,16 @@ def train_on_jax(
     if process.returncode:
         raise EnvironmentFault(
             f"The process that trained ended with code {process.returncode}.",
-            remedy=f"See {log}; started again, the training goes on after its last epoch.",
+            remedy=f"See {printed}; started again, the training goes on after its last pass.",
         )
     best = request.directory / BEST
-    if best.exists():
+    if best.exists():  # as soon as there is a phase
         model.load_weights(str(best))
 
 
 @contextmanager
 def _trainer(
-    directory: Path, errors: IO[bytes], is_stopping: Callable[[], bool]
+    directory: Path, printed: IO[bytes], is_stopping: Callable[[], bool]
 ) -> Iterator[subprocess.Popen[str]]:
     environment = os.environ | {
         "KERAS_BACKEND": "jax",
@@ -81,8 +94,8 @@ def _trainer(
     process = subprocess.Popen(
         [sys.executable, "-m", MODULE, str(directory)],
         stdout=subprocess.PIPE,
-        stderr=errors,
-        stdin=subprocess.DEVNULL,
+        stderr=printed,
+        stdin=subprocess.PIPE,  # closes with this process, which ends that one
         text=True,
         env=environment,
     )
@@ -92,6 +105,8 @@ def _trainer(
         while not over.wait(POLL_SECONDS):
             if is_stopping():
                 process.terminate()
+                if not over.wait(STOP_SECONDS):
+                    process.kill()
                 return
 
     watcher = threading.Thread(target=pass_on_the_stop, daemon=True)
@@ -106,15 +121,26 @@ def _trainer(
             process.wait()
 
 
-def _follow(lines: Iterable[str], listener: Listener) -> ModelError | None:
+def _follow(lines: Iterable[str], listener: Listener) -> CaptionlakeError | None:
     """Hand on what the process tells; return the error that ended it, if it named one."""
     failure = None
     for text in lines:
-        line = json.loads(text)
-        if "step" in line:
+        line = _parse(text)
+        if "device" in line:
+            log.info("Training on %s", line["device"])
+        elif "step" in line:
             listener.on_step(StepReport(**line["step"]))
         elif "epoch" in line:
             listener.on_epoch(EpochReport(**line["epoch"]))
-        else:
-            failure = ModelError(line["error"], remedy=line["remedy"])
+        elif "error" in line:
+            failure = getattr(errors, line["error"])(line["message"], remedy=line["remedy"])
     return failure
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Read a line; one that a kill has cut tells nothing."""
+    try:
+        line: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {}
+    return line

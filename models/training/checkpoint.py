@@ -35,7 +35,7 @@ class Progress:
     stale_epochs: int = 0
     """Epochs of this phase since it last rose."""
     loss_sum: float = 0.0
-    """Sum of the epoch's step losses so far."""
+    """Sum of the epoch's step losses so far; after a compiled pass, their mean."""
     global_step: int = 0
     """Steps done over all phases."""
 

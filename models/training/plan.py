@@ -67,9 +67,9 @@ class TrainingPlan:
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     tuned_share: float = 0.5
-    """Share of the encoder's layers, counted from the top, that fine-tuning changes."""
+    """Share of the encoder's layers, counted from the top, that change once it isn't frozen."""
     encoder_rate: float = 0.2
-    """The encoder's learning rate in fine-tuning, relative to the decoder's."""
+    """The encoder's learning rate, where it learns, relative to the decoder's."""
     beam_width: int = 3
     """Beam with which dev is captioned."""
     checkpoint_steps: int = 100

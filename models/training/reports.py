@@ -35,7 +35,7 @@ class Listener(Protocol):
     """Who is told how the training goes."""
 
     def on_step(self, report: StepReport) -> None:
-        """After every few steps."""
+        """After every few steps, or after a pass, with the mean of its losses."""
 
     def on_epoch(self, report: EpochReport) -> None:
         """After dev was captioned."""

@@ -11,10 +11,21 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from models.decoding import END, NEVER_EMITTED
 from models.training.batches import Packed, pack_captions
 from models.training.cider import CiderReward
 
+NEVER = -1.0e9
 Sampled = Sequence[Sequence[Sequence[int]]]
+
+
+def sample_penalty(vocabulary_size: int, *, first: bool) -> npt.NDArray[np.float32]:
+    """What keeps samples from special tokens, and from ending ``first``: added to logits [V]."""
+    penalty = np.zeros(vocabulary_size, np.float32)
+    penalty[NEVER_EMITTED] = NEVER
+    if first:
+        penalty[END] = NEVER
+    return penalty
 
 
 def reward_samples(

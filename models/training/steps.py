@@ -15,11 +15,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from models.captioner import Captioner
-from models.tokenizer import END, PAD, START, UNKNOWN
+from models.tokenizer import END, PAD, START
 from models.training.batches import Packed
+from models.training.selfcritical import sample_penalty
 
 Tensor = Any
-NEVER = -1.0e9
 
 
 class TrainStep:
@@ -136,7 +136,7 @@ class Sampler:
         drawn = []
         for position in range(model.config.max_length - 1):
             logits, cache = model.step(tokens, tf.constant([position]), cache, cross)
-            logits = logits + _forbidden(model.config.vocabulary_size, first=position == 0)
+            logits = logits + sample_penalty(model.config.vocabulary_size, first=position == 0)
             # Every step of the training and every position draw from a stream of their own.
             stream = seed * tf.constant([1, 1024]) + tf.constant([0, position])
             choice = tf.random.stateless_categorical(logits, 1, stream, tf.int32)
@@ -144,14 +144,6 @@ class Sampler:
             ended = tf.logical_or(ended, tf.equal(tokens, END))
             drawn.append(tokens)
         return tf.stack(drawn, axis=1)
-
-
-def _forbidden(vocabulary_size: int, *, first: bool) -> npt.NDArray[np.float32]:
-    penalty = np.zeros(vocabulary_size, np.float32)
-    penalty[[PAD, START, UNKNOWN]] = NEVER
-    if first:
-        penalty[END] = NEVER
-    return penalty
 
 
 def close_caption(tokens: Sequence[int] | npt.NDArray[np.int32]) -> list[int]:

@@ -20,6 +20,6 @@ def freeze_encoder(model: Captioner, *, tuned_share: float) -> None:
 
 def save_weights_whole(model: Captioner, path: Path) -> None:
     """Save weights so that a kill leaves the earlier file, never half a one."""
-    partial = path.with_name("partial.weights.h5")
+    partial = path.with_name(f"partial-{path.name}")
     model.save_weights(str(partial))
     partial.replace(path)

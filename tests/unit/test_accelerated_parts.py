@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,15 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.decoding import END, PAD
+from models.decoding import END, PAD, START
+from models.training.batches import pack_captions
 from models.training.cider import CiderReward
-from tests.tiny_model import random_pixels
+from tests.tiny_model import make_tiny_captioner, random_pixels
 
 jax = pytest.importorskip("jax", reason="install the dev extra, which brings jax")
 
 from models.training.accelerated import optimizer as optimizers  # noqa: E402
 from models.training.accelerated.augment import Changes, augment  # noqa: E402
 from models.training.accelerated.reward import make_references, score  # noqa: E402
+from models.training.accelerated.trainer import tells_sides  # noqa: E402
 
 NO_CHANGE = Changes(smallest_side=1.0, brightness=0.0, tint=0.0, mirrored=0.0)
 KEY = jax.random.key(1)
@@ -62,6 +68,20 @@ def test_only_photographs_that_tell_no_sides_are_mirrored() -> None:
     np.testing.assert_allclose(copies, expected, atol=0.51)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A dog turns left .", True),
+        ("His Right hand holds a ball", True),
+        ("a left-handed batter", True),
+        ("a boy looks upright at a bright light", False),
+        ("two dogs on grass", False),
+    ],
+)
+def test_what_tells_left_from_right(text: str, *, expected: bool) -> None:
+    assert tells_sides(["a man", text]) is expected
+
+
 def test_copies_differ_from_each_other_and_stay_within_the_range_of_pixels() -> None:
     pixels = np.repeat(random_pixels(1), 4, axis=0)
     copies = np.asarray(augment(pixels, np.ones(4, bool), KEY))
@@ -88,6 +108,59 @@ def test_the_optimiser_steps_as_keras_does(clip_norm: float) -> None:
     for weight, variable in zip(weights, variables, strict=True):
         np.testing.assert_allclose(weight, np.asarray(variable), atol=2e-4)
     assert moved_less(state.average, weights, starts)
+
+
+LOSS_ON_JAX = """
+import json, sys
+import jax, jax.numpy as jnp, numpy as np
+from models.training.accelerated import passes
+from models.training.accelerated.network import Network
+from tests.unit.test_accelerated_parts import loss_case
+passes.augment = lambda pixels, may_mirror, key: pixels.astype(jnp.float32)
+model, pixels, captions = loss_case()
+model.load_weights(sys.argv[1])
+network = Network(model)
+batch = passes.Photographs(pixels, captions, np.zeros(4, bool), np.arange(4))
+loss = jax.jit(passes.cross_entropy(network, label_smoothing=0.1))
+material = passes.Material(batch, None)
+print(float(loss(network.learning, network.staying, material, jax.random.key(0))))
+"""
+
+
+def loss_case() -> tuple[Any, Any, npt.NDArray[np.int32]]:
+    """A captioner without dropout, pixels of four images and their captions, some words unknown."""
+    model = make_tiny_captioner()
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    random = np.random.default_rng(6)
+    captions = np.full((4, 3, 10), PAD, np.int32)
+    for row in captions.reshape(-1, 10)[:-1]:  # the last image has one caption less
+        length = random.integers(3, 9)
+        row[: length + 1] = [START, *random.integers(3, 16, length - 1), END]
+    return model, random_pixels(4, seed=6), captions
+
+
+def test_the_cross_entropy_is_that_of_the_other_trainer(tmp_path: Path) -> None:
+    model, pixels, captions = loss_case()
+    weights = str(tmp_path / "start.weights.h5")
+    model.save_weights(weights)
+    lists = [[row[row != PAD].tolist() for row in rows if row.any()] for rows in captions]
+    from models.training.steps import TrainStep
+
+    step = TrainStep(model, label_smoothing=0.1, weight_decay=0.0, clip_norm=1.0, encoder_rate=1.0)
+    expected = float(step(pixels, pack_captions(lists), rate=0.0))
+    environment = os.environ | {
+        "KERAS_BACKEND": "jax",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    found = subprocess.run(
+        [sys.executable, "-c", LOSS_ON_JAX, weights],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    assert float(found.stdout) == pytest.approx(expected, rel=1e-4)
 
 
 def moved_less(averages: Any, weights: Any, starts: Any) -> bool:

@@ -83,7 +83,7 @@ def test_damaged_png_pixels_are_corrupt() -> None:
 def a_zip() -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("a.txt", "text")
+        archive.writestr(zipfile.ZipInfo("a.txt"), "text")  # of a fixed date
     return buffer.getvalue()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 
 from conf.errors import EnvironmentFault, ModelError
@@ -18,6 +22,7 @@ from jobs.training_process import LOG, train_on_jax
 from models.captioner import Captioner, CaptionerConfig
 from models.tokenizer import Tokenizer
 from models.training.accelerated.request import TrainingRequest
+from models.training.checkpoint import CHECKPOINT
 from models.training.plan import Phase, TrainingPlan
 from models.training.reports import EpochReport, StepReport
 from tests.tiny_model import SIDE, register_encoder
@@ -25,8 +30,9 @@ from tests.training_data import make_shards
 
 pytest.importorskip("jax", reason="install the dev extra, which brings jax")
 
+FROZEN_EPOCHS = 24
 PHASES = (
-    Phase("frozen", epochs=20, learning_rate=1e-2, batch_images=6, warmup_steps=9, patience=20),
+    Phase("frozen", epochs=FROZEN_EPOCHS, learning_rate=1e-2, batch_images=6, patience=99),
     Phase("finetune", epochs=2, learning_rate=3e-3, batch_images=6, warmup_steps=2, patience=9),
     Phase("self_critical", epochs=2, learning_rate=1e-4, batch_images=6, warmup_steps=2),
 )
@@ -46,6 +52,37 @@ class Notebook:
 
     def on_epoch(self, report: EpochReport) -> None:
         self.epochs.append(report)
+
+
+class Striking(Notebook):
+    """Sends a signal to the process that trains, after so many epochs."""
+
+    def __init__(self, sent: signal.Signals, *, epochs: int) -> None:
+        super().__init__()
+        self._sent, self._epochs = sent, epochs
+
+    def on_epoch(self, report: EpochReport) -> None:
+        super().on_epoch(report)
+        if len(self.epochs) == self._epochs:
+            for trainer in trainers_of(os.getpid()):
+                trainer.send_signal(self._sent)
+
+
+class Signalling(Notebook):
+    """Sets an event when the training has begun."""
+
+    def __init__(self, event: Any) -> None:
+        super().__init__()
+        self._event = event
+
+    def on_step(self, report: StepReport) -> None:
+        super().on_step(report)
+        self._event.set()
+
+
+def trainers_of(job: int | None) -> list[psutil.Process]:
+    children = psutil.Process(job).children(recursive=True)
+    return [child for child in children if training_process.MODULE in child.cmdline()]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +107,7 @@ def train(
     plan: TrainingPlan = PLAN,
     starts_trained: bool = False,
     stops: Callable[[Notebook], bool] = lambda _: False,
+    listener: Notebook | None = None,
 ) -> Trained:
     register_encoder()
     shards = make_shards(folder / "train", images=24)
@@ -79,7 +117,7 @@ def train(
     config = CaptionerConfig(
         "tiny", SIDE, tokenizer.vocabulary_size, max_length=10, width=16, heads=2, ffn=32
     )
-    model, listener = Captioner(config), Notebook()
+    model, listener = Captioner(config), listener or Notebook()
     request = TrainingRequest(
         folder / "training",
         config,
@@ -109,7 +147,7 @@ def test_every_phase_tells_of_each_of_its_epochs(finished: Trained) -> None:
     told = [(report.phase, report.epoch) for report in finished[1].epochs]
     expected = [(phase.kind, n + 1) for phase in PHASES for n in range(phase.epochs)]
     assert told == expected
-    assert [step.total_steps for step in finished[1].steps] == [80] * 20 + [8] * 2 + [8] * 2
+    assert [step.total_steps for step in finished[1].steps] == [96] * 24 + [8] * 2 + [8] * 2
 
 
 def test_it_learns_to_tell_the_colours(finished: Trained) -> None:
@@ -119,28 +157,66 @@ def test_it_learns_to_tell_the_colours(finished: Trained) -> None:
     assert all(c in text for c, text in zip(colours, last.captions, strict=True)), last.captions
 
 
+def assert_same_weights(mine: Captioner, theirs: Captioner) -> None:
+    for one, other in zip(weights_of(mine), weights_of(theirs), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
     finished: Trained, tmp_path: Path
 ) -> None:
-    for phase in ("frozen", "finetune"):
-        _, listener = train(tmp_path, stops=partial(has_reached, phase))
-        assert listener.epochs[-1].phase == phase
+    _, listener = train(tmp_path, stops=partial(has_reached, "frozen"))
+    assert 0 < len(listener.epochs) < FROZEN_EPOCHS
+    train(tmp_path, stops=partial(has_reached, "finetune"))
     model, listener = train(tmp_path)
     assert listener.epochs[-1].phase == "self_critical"
-    for mine, theirs in zip(weights_of(model), weights_of(finished[0]), strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+    assert_same_weights(model, finished[0])
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_others_end_is_a_fault_and_its_training_goes_on(
+    finished: Trained, tmp_path: Path, sent: signal.Signals
+) -> None:
+    striking = Striking(sent, epochs=3)
+    code = -sent if sent == signal.SIGKILL else 143
+    with pytest.raises(EnvironmentFault, match=f"ended with code {code}"):
+        train(tmp_path, listener=striking)
+    assert len(striking.epochs) < FROZEN_EPOCHS
+    model, listener = train(tmp_path)
+    assert listener.epochs[0].epoch > 1
+    assert_same_weights(model, finished[0])
+
+
+def test_a_trainer_ends_with_its_job(tmp_path: Path, tiny_encoder: None) -> None:
+    spawning = multiprocessing.get_context("spawn")
+    is_training = spawning.Event()
+    job = spawning.Process(target=train_and_tell, args=(tmp_path, is_training))
+    job.start()
+    assert is_training.wait(180)
+    trainers = trainers_of(job.pid)
+    job.kill()
+    _, alive = psutil.wait_procs(trainers, timeout=30)
+    assert trainers
+    assert not alive
+
+
+def train_and_tell(folder: Path, is_training: Any) -> None:
+    endless = Phase("frozen", epochs=10**6, learning_rate=1e-3, batch_images=6, patience=10**6)
+    train(folder, plan=TrainingPlan(phases=(endless,)), listener=Signalling(is_training))
 
 
 def test_a_trained_model_stays_where_nothing_better_comes(
     tmp_path: Path, tiny_encoder: None
 ) -> None:
-    harmful = Phase("frozen", epochs=1, learning_rate=1e-9, batch_images=6, warmup_steps=1)
-    plan = TrainingPlan(phases=(harmful,), seed=3)
+    harmful = Phase("frozen", epochs=1, learning_rate=1.0, batch_images=6, warmup_steps=1)
+    plan = TrainingPlan(phases=(harmful,), seed=3, average_decay=0.0)
     model, listener = train(tmp_path, plan=plan, starts_trained=True)
-    assert listener.epochs[0].phase == "initial model"
+    assert [report.phase for report in listener.epochs] == ["initial model", "frozen"]
+    assert not listener.epochs[-1].is_best
+    first_learnt = np.load(tmp_path / "training" / CHECKPOINT)["v0000"]
+    assert not any(np.array_equal(first_learnt, kept) for kept in weights_of(model))
     keras.utils.set_random_seed(5)
-    for mine, theirs in zip(weights_of(model), weights_of(Captioner(model.config)), strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    assert_same_weights(model, Captioner(model.config))
 
 
 def test_what_it_refuses_is_named(tmp_path: Path, tiny_encoder: None) -> None:

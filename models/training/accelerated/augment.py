@@ -37,7 +37,7 @@ def augment(
     Photographs whose captions tell left from right aren't mirrored: ``may_mirror`` bool [B].
     """
     count, side = pixels.shape[0], pixels.shape[1]
-    keys = jax.random.split(key, 6)
+    keys = jax.random.split(key, 4)
     shares = jax.random.uniform(keys[0], (count, 2), minval=changes.smallest_side)
     corners = jax.random.uniform(keys[1], (count, 2)) * (1.0 - shares)
     mirrored = may_mirror & (jax.random.uniform(keys[2], (count,)) < changes.mirrored)

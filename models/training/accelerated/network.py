@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import keras
-import numpy as np
 
 from models.captioner import Captioner
-from models.decoding import END, NEVER_EMITTED, PAD, START
+from models.decoding import END, PAD, START, DecodingParameters
+from models.device_engine import decode_on_device
+from models.training.selfcritical import sample_penalty
 
 Array = Any
 Weights = tuple[Array, ...]
 Out = TypeVar("Out")
-NEVER = -1.0e9
 
 
 class Network:
@@ -49,9 +49,9 @@ class Network:
         return tuple(jnp.asarray(v.value, jnp.float32) for v in self._staying)
 
     def assign(self, learning: Sequence[Array]) -> None:
-        """Let the model hold these weights."""
+        """Let the model hold copies of these weights, which the next pass uses up."""
         for variable, value in zip(self._learning, learning, strict=True):
-            variable.assign(value)
+            variable.assign(jnp.array(value))
 
     def encode(self, learning: Weights, staying: Weights, pixels: Array) -> Array:
         """Features [B, N, C] of pixels float32 [B, S, S, 3], 0 to 255."""
@@ -90,27 +90,23 @@ class Network:
         learning: Weights,
         staying: Weights,
         features: Array,
-        chance: Array | None,
+        chance: Array,
         *,
         samples: int,
     ) -> Array:
-        """Captions int32 [B * samples, T], <start> left out, <pad> after <end>.
-
-        Drawn by ``chance``, a random key, or else the likeliest word at each place.
-        """
+        """Captions int32 [B * samples, T] drawn by a random key; <start> left out, then <pad>."""
 
         def run() -> Array:
             cross = jnp.repeat(self.model.memory(features), samples, axis=2)
             rows = cross.shape[2]
-            inside, first = _penalties(self.model.config.vocabulary_size)
+            size = self.model.config.vocabulary_size
+            first, later = (sample_penalty(size, first=is_first) for is_first in (True, False))
 
             def step(carry: Any, position: Array) -> Any:
                 tokens, cache, ended = carry
                 found, cache = self.model.step(tokens, position, cache, cross)
-                found = found + jnp.where(position == 0, first, inside)
-                if chance is not None:
-                    key = jax.random.fold_in(chance, position)
-                    found = found + jax.random.gumbel(key, found.shape)
+                noise = jax.random.gumbel(jax.random.fold_in(chance, position), found.shape)
+                found = found + jnp.where(position == 0, first, later) + noise
                 words = jnp.where(ended, PAD, found.argmax(-1).astype(jnp.int32))
                 return (words, cache, ended | (words == END)), words
 
@@ -119,6 +115,18 @@ class Network:
             places = jnp.arange(self.model.config.max_length - 1, dtype=jnp.int32)
             _, drawn = jax.lax.scan(step, begin, places)
             return drawn.T
+
+        return self._with(learning, staying, None, run)
+
+    def search(
+        self, learning: Weights, staying: Weights, features: Array, decoding: DecodingParameters
+    ) -> Array:
+        """Captions int32 [B, T + 1] as they would be served; see `DeviceSearch`."""
+        decode, count = decode_on_device(self.model, decoding), features.shape[0]
+
+        def run() -> Array:
+            tokens, _ = decode(self.model.memory(features), jnp.asarray(count, jnp.int32))
+            return tokens
 
         return self._with(learning, staying, None, run)
 
@@ -133,12 +141,3 @@ class Network:
                 mapping.append((seed, jax.random.bits(key, seed.shape, jnp.uint32)))
         with keras.StatelessScope(state_mapping=mapping):
             return run()
-
-
-def _penalties(vocabulary_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What is added to logits [V] within a caption and at its first word."""
-    inside = np.zeros(vocabulary_size, np.float32)
-    inside[NEVER_EMITTED] = NEVER
-    first = inside.copy()
-    first[END] = NEVER
-    return inside, first

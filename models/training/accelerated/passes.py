@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from models.decoding import PAD, START, UNKNOWN
+from models.decoding import PAD, START, UNKNOWN, DecodingParameters
 from models.training.accelerated.augment import augment
 from models.training.accelerated.network import Network
 from models.training.accelerated.optimizer import AdamState, AdamW
@@ -21,6 +21,8 @@ from models.training.accelerated.reward import References, score
 
 Array = Any
 Weights = tuple[Array, ...]
+MOST_CAPTIONS = 5
+"""Captions of an image that a step learns."""
 
 
 class Photographs(NamedTuple):
@@ -36,6 +38,14 @@ class Photographs(NamedTuple):
     """int32 [I], 0 to I - 1: which references are an image's."""
 
 
+class Material(NamedTuple):
+    """What lies on the device throughout."""
+
+    photographs: Photographs
+    references: References | None
+    """What samples are rewarded by; None without self-critical training."""
+
+
 class Schedule(NamedTuple):
     """What a pass does when."""
 
@@ -49,19 +59,24 @@ class Schedule(NamedTuple):
     """Random key of the pass."""
 
 
-Loss = Callable[[Weights, Weights, Photographs, Array], Array]
-"""Of what learns, what stays, a step's photographs [B, ...] and a random key."""
+Loss = Callable[[Weights, Weights, Material, Array], Array]
+"""Of what learns, what stays, a step's photographs [B, ...] with all references, a random key."""
 Pass = Callable[..., tuple[Weights, AdamState, Array]]
 
 
 def cross_entropy(network: Network, *, label_smoothing: float) -> Loss:
-    """Loss against the human captions, <unk> left out; ``label_smoothing`` is spread over V."""
+    """Loss against the human captions, <unk> left out; ``label_smoothing`` is spread over V.
 
-    def loss(learning: Weights, staying: Weights, batch: Photographs, key: Array) -> Array:
-        changes, dropout = jax.random.split(key)
+    Of an image with more than `MOST_CAPTIONS`, so many are drawn at each step.
+    """
+
+    def loss(learning: Weights, staying: Weights, material: Material, key: Array) -> Array:
+        batch = material.photographs
+        changes, dropout, choice = jax.random.split(key, 3)
         images = augment(batch.pixels, batch.may_mirror, changes)
         features = network.encode(learning, staying, images)
-        inputs, targets = batch.captions[..., :-1], batch.captions[..., 1:]
+        captions = _some_captions(batch.captions, choice)
+        inputs, targets = captions[..., :-1], captions[..., 1:]
         logits = network.logits(learning, staying, features, inputs, dropout=dropout)
         said = jax.nn.log_softmax(logits, axis=-1)
         losses = -(1.0 - label_smoothing) * _of_targets(said, targets)
@@ -72,7 +87,17 @@ def cross_entropy(network: Network, *, label_smoothing: float) -> Loss:
     return loss
 
 
-def self_critical(network: Network, references: References, *, samples: int) -> Loss:
+def _some_captions(captions: Array, key: Array) -> Array:
+    """At most `MOST_CAPTIONS` of captions [B, K, T + 1], for none to make every step longer."""
+    count, most, _ = captions.shape
+    if most <= MOST_CAPTIONS:
+        return captions
+    chances = jax.random.uniform(key, (count, most)) + (captions[..., 0] != PAD)
+    _, chosen = jax.lax.top_k(chances, MOST_CAPTIONS)
+    return jnp.take_along_axis(captions, chosen[..., None], axis=1)
+
+
+def self_critical(network: Network, *, samples: int) -> Loss:
     """Loss whose gradient raises CIDEr-D of the network's own samples (Rennie et al. 2017).
 
     Each sample's baseline is the mean reward of the image's other samples. No dropout: samples are
@@ -80,14 +105,15 @@ def self_critical(network: Network, references: References, *, samples: int) -> 
     surrogate, which tells little; see dev.
     """
 
-    def loss(learning: Weights, staying: Weights, batch: Photographs, key: Array) -> Array:
+    def loss(learning: Weights, staying: Weights, material: Material, key: Array) -> Array:
+        batch, references = material
         changes, chance = jax.random.split(key)
         images = augment(batch.pixels, batch.may_mirror, changes)
         features = network.encode(learning, staying, images)
         drawn = jax.lax.stop_gradient(
             network.draw(learning, staying, features, chance, samples=samples)
         )
-        rewards = score(drawn, jnp.repeat(batch.rows, samples), references)
+        rewards = score(drawn, jnp.repeat(batch.rows, samples), _given(references))
         rewards = rewards.reshape(-1, samples)
         others = (rewards.sum(1, keepdims=True) - rewards) / (samples - 1)
         targets = drawn.reshape(-1, samples, drawn.shape[1])
@@ -102,6 +128,12 @@ def self_critical(network: Network, references: References, *, samples: int) -> 
     return loss
 
 
+def _given(references: References | None) -> References:
+    if references is None:
+        raise ValueError("self-critical training needs references")
+    return references
+
+
 def _of_targets(said: Array, targets: Array) -> Array:
     return jnp.take_along_axis(said, targets[..., None], axis=-1)[..., 0]
 
@@ -110,7 +142,7 @@ def compile_pass(network: Network, optimizer: AdamW, loss: Loss) -> Pass:
     """Compile all steps of a pass.
 
     The program takes what learns and the optimiser's state (both are used up), what stays, the
-    photographs and the schedule; it returns what learnt, the new state and the mean loss.
+    material and the schedule; it returns what learnt, the new state and the mean loss.
     """
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -118,13 +150,14 @@ def compile_pass(network: Network, optimizer: AdamW, loss: Loss) -> Pass:
         learning: Weights,
         state: AdamState,
         staying: Weights,
-        photographs: Photographs,
+        material: Material,
         schedule: Schedule,
     ) -> tuple[Weights, AdamState, Array]:
         def step(carry: Any, now: Any) -> Any:
             learning, state = carry
             rows, decoder_rate, encoder_rate, number = now
-            batch = Photographs(*(part[rows] for part in photographs))
+            chosen = Photographs(*(part[rows] for part in material.photographs))
+            batch = material._replace(photographs=chosen)
             chance = jax.random.fold_in(schedule.key, number)
             value, gradients = jax.value_and_grad(loss)(learning, staying, batch, chance)
             rates = [encoder_rate if inside else decoder_rate for inside in network.is_encoder]
@@ -137,17 +170,20 @@ def compile_pass(network: Network, optimizer: AdamW, loss: Loss) -> Pass:
     return run
 
 
-def compile_captions(network: Network, *, batch: int) -> Callable[..., Array]:
-    """Compile greedy captions int32 [I, T] of pixels uint8 [I, S, S, 3], ``batch`` at a time.
+def compile_captions(
+    network: Network, decoding: DecodingParameters, *, batch: int
+) -> Callable[..., Array]:
+    """Compile captions int32 [I, T + 1] of pixels uint8 [I, S, S, 3], ``batch`` at a time.
 
-    The program takes what learns, what stays and the pixels; I is a multiple of ``batch``.
+    The program takes what learns, what stays and the pixels; I is a multiple of ``batch``. The
+    search is that of `models.device_generation`; what follows an <end> means nothing.
     """
 
     @jax.jit
     def run(learning: Weights, staying: Weights, pixels: Array) -> Array:
         def caption(part: Array) -> Array:
             features = network.encode(learning, staying, part.astype(jnp.float32))
-            return network.draw(learning, staying, features, None, samples=1)
+            return network.search(learning, staying, features, decoding)
 
         parts = pixels.reshape(-1, batch, *pixels.shape[1:])
         return jax.lax.map(caption, parts).reshape(len(pixels), -1)

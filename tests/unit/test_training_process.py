@@ -81,8 +81,14 @@ class Signalling(Notebook):
 
 
 def trainers_of(job: int | None) -> list[psutil.Process]:
-    children = psutil.Process(job).children(recursive=True)
-    return [child for child in children if training_process.MODULE in child.cmdline()]
+    return list(filter(is_trainer, psutil.Process(job).children(recursive=True)))
+
+
+def is_trainer(process: psutil.Process) -> bool:
+    try:
+        return training_process.MODULE in process.cmdline()
+    except psutil.NoSuchProcess:  # or a zombie that another test has left to this process
+        return False
 
 
 @pytest.fixture(scope="module")

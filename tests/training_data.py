@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.training.reports import EpochReport, StepReport
 from models.training.shards import Example, Shards, write_shards
 from tests.tiny_model import SIDE
 
@@ -17,6 +18,20 @@ SENTENCES = (
     "A wall painted {0} .",
     "Someone painted the wall {0} .",
 )
+
+
+class Notebook:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepReport] = []
+        self.epochs: list[EpochReport] = []
+
+    def on_step(self, report: StepReport) -> None:
+        self.steps.append(report)
+
+    def on_epoch(self, report: EpochReport) -> None:
+        self.epochs.append(report)
 
 
 def make_shards(folder: Path, *, images: int, seed: int = 0) -> Shards:

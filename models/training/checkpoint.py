@@ -39,6 +39,13 @@ class Progress:
     global_step: int = 0
     """Steps done over all phases."""
 
+    def note_epoch(self, cider: float) -> bool:
+        """Take in an epoch's dev CIDEr; return whether it is the best so far."""
+        is_best = cider > self.best
+        self.best = max(self.best, cider)
+        self.stale_epochs = 0 if is_best else self.stale_epochs + 1
+        return is_best
+
 
 def save_checkpoint(
     path: Path, progress: Progress, variables: Sequence[Any], *, identity: str

@@ -138,11 +138,9 @@ class PhaseRun:
         progress, trainer = self.progress, self.trainer
         with self.average.applied():
             figures, captions = trainer.describe_dev(self._dev_features)
-            is_best = figures["cider"] > progress.best
+            is_best = progress.note_epoch(figures["cider"])
             if is_best:
                 save_weights_whole(trainer.model, trainer.best_path)
-        progress.best = max(progress.best, figures["cider"])
-        progress.stale_epochs = 0 if is_best else progress.stale_epochs + 1
         figures["loss"] = progress.loss_sum / self.epoch_steps
         progress.loss_sum = 0.0
         epoch = progress.step // self.epoch_steps

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 from models.decoding import END, PAD, START
 from models.training.batches import pack_captions
 from models.training.cider import CiderReward
+from tests.fresh_python import run_script
 from tests.tiny_model import make_tiny_captioner, random_pixels
 
 jax = pytest.importorskip("jax", reason="install the dev extra, which brings jax")
@@ -150,17 +148,8 @@ def test_the_cross_entropy_is_that_of_the_other_trainer(tmp_path: Path) -> None:
 
     step = TrainStep(model, label_smoothing=0.1, weight_decay=0.0, clip_norm=1.0, encoder_rate=1.0)
     expected = float(step(pixels, pack_captions(lists), rate=0.0))
-    environment = os.environ | {
-        "KERAS_BACKEND": "jax",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }
-    found = subprocess.run(
-        [sys.executable, "-c", LOSS_ON_JAX, weights],
-        env=environment,
-        capture_output=True,
-        check=True,
-    )
-    assert float(found.stdout) == pytest.approx(expected, rel=1e-4)
+    found = run_script(LOSS_ON_JAX, weights, KERAS_BACKEND="jax")
+    assert float(found) == pytest.approx(expected, rel=1e-4)
 
 
 def moved_less(averages: Any, weights: Any, starts: Any) -> bool:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +25,7 @@ from models.device_generation import DeviceSearch, read_sequences
 from models.generation import generate
 from models.package import ModelPackage
 from models.runtime import CaptionRuntime, build_runtime, load_runtime
+from tests.fresh_python import run_script
 from tests.tiny_model import make_tiny_captioner, random_pixels
 
 IMAGES = random_pixels(70, seed=3)
@@ -190,13 +187,7 @@ def test_jax_says_what_tensorflow_says(tiny_package: ModelPackage) -> None:
         ).caption(IMAGES)
         for beam_width in (1, 3)
     ]
-    root = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "jax"}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=root, env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    said = json.loads(done.stdout.strip().splitlines()[-1])
+    said = json.loads(run_script(script, KERAS_BACKEND="jax"))
     assert said == [[one.text for one in captions] for captions in expected]
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +23,7 @@ from models.runtime import (
     Runtime,
     load_runtime,
 )
+from tests.fresh_python import run_script
 from tests.reference_decoding import decode_plainly
 from tests.tiny_model import random_pixels
 
@@ -168,7 +165,7 @@ def test_openvino_needs_neither_keras_nor_tensorflow(tiny_package: ModelPackage)
         f"load_runtime(open_package({str(tiny_package.directory)!r}));"
         "print([m for m in ('keras', 'tensorflow', 'nncf', 'mlflow') if m in sys.modules])"
     )
-    assert _run(script) == "[]"
+    assert run_script(script) == "[]"
 
 
 def test_jax_says_what_tensorflow_says(tiny_package: ModelPackage, load: Loader) -> None:
@@ -181,7 +178,7 @@ def test_jax_says_what_tensorflow_says(tiny_package: ModelPackage, load: Loader)
         "runtime = load_runtime(package, runtime='keras', precision='float32', beam_width=3);"
         "print(json.dumps([c.text for c in runtime.caption(tiny.random_pixels(70, seed=3))]))"
     )
-    said = json.loads(_run(script, KERAS_BACKEND="jax"))
+    said = json.loads(run_script(script, KERAS_BACKEND="jax"))
     assert said == [one.text for one in load("keras", "float32", 3).caption(IMAGES)]
 
 
@@ -256,14 +253,3 @@ def test_parameters_of_the_package_are_used(tiny_package: ModelPackage) -> None:
 
 def test_a_beam_of_16_fits(load: Loader) -> None:
     assert len(load("openvino", "float32", 16).caption(IMAGES[:5])) == 5
-
-
-def _run(script: str, **variables: str) -> str:
-    """What a fresh interpreter prints last."""
-    root = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"} | variables
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=root, env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout.strip().splitlines()[-1]

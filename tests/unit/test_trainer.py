@@ -16,11 +16,10 @@ from conf.errors import InputError, ModelError
 from models.captioner import Captioner, CaptionerConfig
 from models.tokenizer import Tokenizer
 from models.training.plan import Phase, TrainingPlan
-from models.training.reports import EpochReport, StepReport
 from models.training.shards import Shards
 from models.training.trainer import Trainer
 from tests.tiny_model import SIDE, register_encoder
-from tests.training_data import make_shards
+from tests.training_data import Notebook, make_shards
 
 PHASES = (
     Phase("frozen", epochs=2, learning_rate=3e-3, batch_images=6, warmup_steps=2),
@@ -28,20 +27,6 @@ PHASES = (
     Phase("self_critical", epochs=1, learning_rate=1e-4, batch_images=6, warmup_steps=2),
 )
 PLAN = TrainingPlan(phases=PHASES, views=2, beam_width=2, checkpoint_steps=2, seed=3)
-
-
-class Notebook:
-    """A listener that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.steps: list[StepReport] = []
-        self.epochs: list[EpochReport] = []
-
-    def on_step(self, report: StepReport) -> None:
-        self.steps.append(report)
-
-    def on_epoch(self, report: EpochReport) -> None:
-        self.epochs.append(report)
 
 
 Finished = tuple[Trainer, Notebook]

@@ -26,7 +26,7 @@ from models.training.checkpoint import CHECKPOINT
 from models.training.plan import Phase, TrainingPlan
 from models.training.reports import EpochReport, StepReport
 from tests.tiny_model import SIDE, register_encoder
-from tests.training_data import make_shards
+from tests.training_data import Notebook, make_shards
 
 pytest.importorskip("jax", reason="install the dev extra, which brings jax")
 
@@ -38,20 +38,6 @@ PHASES = (
 )
 PLAN = TrainingPlan(phases=PHASES, seed=3, average_decay=0.5)
 REGISTER = "import tests.tiny_model; tests.tiny_model.register_encoder()\n"
-
-
-class Notebook:
-    """A listener that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.steps: list[StepReport] = []
-        self.epochs: list[EpochReport] = []
-
-    def on_step(self, report: StepReport) -> None:
-        self.steps.append(report)
-
-    def on_epoch(self, report: EpochReport) -> None:
-        self.epochs.append(report)
 
 
 class Striking(Notebook):

@@ -122,12 +122,10 @@ class PhaseRun:
         trainer, progress = self.trainer, self.progress
         tokens = self._caption(self._state.average, self._staying, trainer.dev_pixels)
         figures, captions = trainer.describe_dev(np.asarray(tokens))
-        is_best = figures["cider"] > progress.best
+        is_best = progress.note_epoch(figures["cider"])
         if is_best:
             self._network.assign(self._state.average)
             save_weights_whole(trainer.model, trainer.best_path)
-        progress.best = max(progress.best, figures["cider"])
-        progress.stale_epochs = 0 if is_best else progress.stale_epochs + 1
         figures["loss"] = progress.loss_sum
         return EpochReport(
             self.phase.kind, epoch + 1, progress.global_step, figures, is_best, captions

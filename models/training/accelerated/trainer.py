@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -28,21 +27,18 @@ from models.training.accelerated.passes import (
 )
 from models.training.accelerated.phase_run import DEV_BATCH, PhaseRun
 from models.training.checkpoint import (
-    CHECKPOINT,
     Progress,
-    read_progress,
 )
-from models.training.plan import TrainingPlan
-from models.training.reports import EpochReport, Listener
+from models.training.phases import PhasedTrainer
+from models.training.plan import Phase
 from models.training.shards import Shards
-from models.training.weights import BEST, save_weights_whole
 
 PIXELS_SHARE = 0.7
 """Most of the device's memory that photographs may fill."""
 _SIDES = re.compile(r"\b(?:left|right)", re.IGNORECASE)
 
 
-class AcceleratedTrainer:
+class AcceleratedTrainer(PhasedTrainer):
     """Trains a captioner over shards that fit in the device's memory; best dev weights win.
 
     Unlike `Trainer`, all phases see freshly changed photographs at every step, self-critical
@@ -50,69 +46,34 @@ class AcceleratedTrainer:
     epochs. All pixels pass through the host's memory at the start.
     """
 
-    def __init__(
-        self,
-        model: Captioner,
-        tokenizer: Tokenizer,
-        *,
-        plan: TrainingPlan,
-        train: Shards,
-        dev: Shards,
-        directory: Path,
-        listener: Listener,
-        starts_trained: bool = False,
-        is_stopping: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Train a model; one that ``starts_trained`` stays as it is if nothing better comes."""
-        self.model, self.tokenizer, self.plan = model, tokenizer, plan
-        self.train, self.dev, self.directory = train, dev, directory
-        self.listener, self.is_stopping = listener, is_stopping
-        self.best_path, self.checkpoint_path = directory / BEST, directory / CHECKPOINT
-        self._starts_trained = starts_trained
-        self._origin = _digest(model, tokenizer)
+    def _prepare(self) -> None:
+        model, train = self.model, self.train
+        self._origin = _digest(model, self.tokenizer)
         self._refuse_too_many()
-        self.captions = _token_lists(train, tokenizer, max_length=model.config.max_length)
+        self.captions = _token_lists(train, self.tokenizer, max_length=model.config.max_length)
         self.photographs = Photographs(
             jnp.asarray(train.pixels.take(np.arange(len(train)))),
             jnp.asarray(self.captions),
             jnp.asarray([not tells_sides(texts) for texts in train.captions]),
             jnp.arange(len(train), dtype=jnp.int32),
         )
-        self.dev_pixels = jnp.asarray(_padded(dev, DEV_BATCH))
-        self.decoding = DecodingParameters(beam_width=plan.beam_width)
+        self.dev_pixels = jnp.asarray(_padded(self.dev, DEV_BATCH))
+        self.decoding = DecodingParameters(beam_width=self.plan.beam_width)
 
     @property
     def identity(self) -> str:
         """What a checkpoint must have been written by, to be gone on with."""
-        data = self.train.fingerprint + self.dev.fingerprint
-        shape = self.model.config.to_json()
-        return f"accelerated {self._origin} {self.plan.to_json()}{shape}{data}"
+        return f"accelerated {self._origin} {super().identity}"
 
-    def run(self) -> Progress:
-        """Train through all phases; ends early, with a checkpoint, when ``is_stopping``."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        progress = read_progress(self.checkpoint_path, identity=self.identity)
-        resumed = progress is not None
-        progress = progress or Progress(best=self._begin())
-        while progress.phase < len(self.plan.phases) and not self.is_stopping():
-            PhaseRun(self, self.plan.phases[progress.phase], progress, resumed=resumed).finish()
-            resumed = False
-        if self.best_path.exists():
-            self.model.load_weights(str(self.best_path))
-        return progress
-
-    def _begin(self) -> float:
-        """Return the dev CIDEr to beat, and keep the weights that reach it."""
-        if not self._starts_trained:
-            return Progress.best
+    def _describe_start(self) -> tuple[dict[str, float], list[str]]:
         network = Network(self.model)
         tokens = compile_captions(network, self.decoding, batch=DEV_BATCH)(
             network.learning, network.staying, self.dev_pixels
         )
-        figures, captions = self.describe_dev(np.asarray(tokens))
-        save_weights_whole(self.model, self.best_path)
-        self.listener.on_epoch(EpochReport("initial model", 0, 0, figures, True, captions))
-        return figures["cider"]
+        return self.describe_dev(np.asarray(tokens))
+
+    def _finish_phase(self, phase: Phase, progress: Progress, *, resumed: bool) -> None:
+        PhaseRun(self, phase, progress, resumed=resumed).finish()
 
     def describe_dev(self, tokens: npt.NDArray[np.int32]) -> tuple[dict[str, float], list[str]]:
         """Dev figures and captions of tokens [I or more, T]."""

@@ -28,6 +28,9 @@ VANISHED, EMPTY, UNREADABLE = "vanished", "empty", "unreadable"  # of `models.re
 _MOST_OPENED_PROBES = 3  # reading from a dead DataNode takes half a minute until it fails
 # Spark packs files into partitions by size plus this; so large a cost makes it pack by count.
 _OPEN_COST_BYTES = 2**40
+# Spark reads the next batch while Python works on this one. Of a partition it would make one batch,
+# all of whose files are read before the first is looked at: a tenth more of the tasks' time.
+_FILES_PER_BATCH = 16
 
 
 class BinaryReader:
@@ -41,12 +44,13 @@ class BinaryReader:
         Files of more than `max_file_bytes` are left out unopened; without it, Spark fails at files
         of more than 2 GiB.
         """
-        self._spark = spark.newSession()  # how partitions are packed is a setting of the session
+        self._spark = spark.newSession()  # how files are packed is a setting of the session
         for name, value in {
             "spark.sql.files.openCostInBytes": str(_OPEN_COST_BYTES),
             "spark.sql.files.minPartitionNum": "1",
             "spark.sql.files.ignoreMissingFiles": "true",
             "spark.sql.files.ignoreCorruptFiles": "true",
+            "spark.sql.execution.arrow.maxRecordsPerBatch": str(_FILES_PER_BATCH),
         }.items():
             self._spark.conf.set(name, value)
         files = self._index(top_folders({parent_of(path) for path in paths}))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
 from hdfs import InsecureClient
 from pyspark.sql import SparkSession
@@ -118,6 +119,20 @@ def test_partitions_hold_equally_many_files_whatever_their_sizes(
     paths = [folder.put(f"{n}.jpg", b"x" * 10 ** (n % 5)) for n in range(12)]
     frame = BinaryReader(spark, paths).frame(paths, partitions=3)
     assert [len(part) for part in frame.rdd.glom().collect()] == [4, 4, 4]
+
+
+def test_python_works_on_a_partitions_first_files_while_spark_reads_the_next(
+    spark: SparkSession, folder: Folder
+) -> None:
+    paths = [folder.put(f"{n}.jpg") for n in range(40)]
+
+    def sizes(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield from (pa.RecordBatch.from_pydict({"rows": [batch.num_rows]}) for batch in batches)
+
+    frame = BinaryReader(spark, paths).frame(paths, partitions=1)
+    found = [row["rows"] for row in frame.mapInArrow(sizes, "rows bigint").collect()]
+    assert sum(found) == 40
+    assert max(found) <= 16
 
 
 def test_a_file_without_bytes_is_told_as_empty(spark: SparkSession, folder: Folder) -> None:

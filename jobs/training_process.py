@@ -127,7 +127,7 @@ def _follow(lines: Iterable[str], listener: Listener) -> CaptionlakeError | None
     for text in lines:
         line = _parse(text)
         if "device" in line:
-            log.info("Training on %s", line["device"])
+            _tell_device(line["device"])
         elif "step" in line:
             listener.on_step(StepReport(**line["step"]))
         elif "epoch" in line:
@@ -135,6 +135,15 @@ def _follow(lines: Iterable[str], listener: Listener) -> CaptionlakeError | None
         elif "error" in line:
             failure = getattr(errors, line["error"])(line["message"], remedy=line["remedy"])
     return failure
+
+
+def _tell_device(name: str) -> None:
+    log.info("Training on %s", name)
+    if name == "cpu":
+        log.warning(
+            "JAX finds no GPU here, and on a CPU this trainer is the slower one: "
+            "stop it for --trainer tensorflow, or install jax[cuda12]."
+        )
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def reward_samples(
 ) -> npt.NDArray[np.float32]:
     """CIDEr-D [B, K] of the samples of images ``rows``; <end> counts as a word."""
     scores = [
-        [reward.score(int(row), caption[1:]) for caption in captions]
+        reward.score(int(row), [caption[1:] for caption in captions])
         for row, captions in zip(rows, sampled, strict=True)
     ]
     return np.asarray(scores, np.float32)

@@ -6,6 +6,7 @@ Shapes: B images · N grid cells · C channels · S image side.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Trainer(PhasedTrainer):
         encode = numpy_encoder(self.model)
         return write_features(encode, shards, folder, views=views, seed=self.plan.seed)
 
-    def token_lists(self, rows: npt.NDArray[np.int64]) -> list[list[list[int]]]:
+    def token_lists(self, rows: Iterable[int]) -> list[list[list[int]]]:
         """Captions of the train images ``rows`` as tokens from <start> to <end>."""
         length = self.model.config.max_length
         captions = self.train.captions
@@ -55,8 +56,12 @@ class Trainer(PhasedTrainer):
 
     def reward(self) -> CiderReward:
         """CIDEr-D against the train captions, <end> counted as a word."""
-        tokens = self.token_lists(np.arange(len(self.train)))
-        return CiderReward([[caption[1:] for caption in row] for row in tokens])
+
+        def references(image: int) -> list[list[int]]:
+            (captions,) = self.token_lists([image])
+            return [caption[1:] for caption in captions]
+
+        return CiderReward(references, images=len(self.train))
 
     def describe_dev(self, features: npt.NDArray[Any] | None) -> tuple[dict[str, float], list[str]]:
         """Dev figures and captions under the present weights; encodes where nothing is given."""

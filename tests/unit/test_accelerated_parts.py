@@ -46,8 +46,9 @@ def test_the_reward_on_the_device_is_that_of_the_plain_scorer() -> None:
     padded = np.stack([np.pad(as_array(row), ((0, 5 - len(row)), (0, 0))) for row in references])
     captions = random_captions(random, 200)
     images = random.integers(0, 30, 200)
-    plain = CiderReward(references)
-    expected = [plain.score(int(i), caption) for i, caption in zip(images, captions, strict=True)]
+    plain = CiderReward(references.__getitem__, images=len(references))
+    pairs = zip(images, captions, strict=True)
+    expected = [plain.score(int(image), [caption])[0] for image, caption in pairs]
     found = score(as_array(captions), images, make_references(padded))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert 0 < np.mean(expected) < 9

@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 
 from benchmarks.shared.counting import counted
+from benchmarks.shared.decoding_speed import images_per_second
 from benchmarks.shared.memory import DRIVER, watching_memory
 from benchmarks.shared.photographs import prepare_photographs
 from benchmarks.shared.results import Results, Round, Setting
 from benchmarks.shared.table import as_markdown, replace_in
+from models.samples import sample_photographs
 
 
 def digests(folder: Path) -> list[str]:
@@ -110,3 +112,9 @@ def test_the_gpu_benchmark_needs_no_spark_tensorflow_or_openvino() -> None:
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_rate_of_decoding_counts_what_is_decoded() -> None:
+    files = [file.read_bytes() for file in sample_photographs()[:3]]
+    assert images_per_second(files, size=64, processes=2, seconds=0.2) > 1
+    assert images_per_second([b"no photograph"], size=64, processes=2, seconds=0.2) == 0

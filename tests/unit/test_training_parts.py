@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,28 @@ def test_the_reward_is_the_cider_of_the_standard_scorer() -> None:
     scorer = CiderScorer(n=4, sigma=6.0)
     for caption, known in zip(said, references, strict=True):
         scorer += (_text(caption), [_text(reference) for reference in known])
-    reward = CiderReward(references)
-    scores = [reward.score(image, caption) for image, caption in enumerate(said)]
+    reward = CiderReward(references.__getitem__, images=len(references))
+    scores = [score for image, one in enumerate(said) for score in reward.score(image, [one])]
     np.testing.assert_allclose(scores, scorer.compute_score()[1], rtol=1e-6)
+
+
+def test_the_reward_of_many_images_keeps_little_of_each() -> None:
+    random = np.random.default_rng(1)
+
+    def references(image: int) -> list[list[int]]:
+        mine = np.random.default_rng(image)
+        return [mine.integers(4, 5000, 12).tolist() for _ in range(5)]
+
+    tracemalloc.start()
+    reward = CiderReward(references, images=2000)
+    kept, most = (size / 2000 for size in tracemalloc.get_traced_memory())
+    tracemalloc.stop()
+    assert kept < 1_000  # bytes; all n-grams of five captions would be 30,000
+    assert most < 12_000
+    caption = references(7)[0]
+    strange = random.integers(4, 5000, 12).tolist()
+    scores = reward.score(7, [caption, strange])
+    assert scores[0] > 1 > scores[1]
 
 
 def _text(tokens: list[int]) -> str:

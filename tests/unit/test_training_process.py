@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -226,3 +227,14 @@ def test_a_process_that_dies_leaves_its_log(
     log = tmp_path / "training" / LOG
     assert str(log) in failure.value.remedy
     assert "no_such_module" in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("device", "warnings"), [("cpu", 1), ("NVIDIA H100", 0)])
+def test_training_without_a_gpu_is_warned_of(
+    device: str, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = json.dumps({"device": device})
+    assert training_process._follow([line], Notebook()) is None
+    told = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == warnings
+    assert all("--trainer tensorflow" in record.message for record in told)

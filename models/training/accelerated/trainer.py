@@ -21,14 +21,9 @@ from models.decoding import PAD, DecodingParameters
 from models.metrics import score_captions, split_by_rules
 from models.tokenizer import Tokenizer
 from models.training.accelerated.network import Network
-from models.training.accelerated.passes import (
-    Photographs,
-    compile_captions,
-)
+from models.training.accelerated.passes import Photographs, compile_captions
 from models.training.accelerated.phase_run import DEV_BATCH, PhaseRun
-from models.training.checkpoint import (
-    Progress,
-)
+from models.training.checkpoint import Progress
 from models.training.phases import PhasedTrainer
 from models.training.plan import Phase
 from models.training.shards import Shards

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from tests.services.checkout import ROOT, Checkout, make_checkout
 from tests.services.hdfs_daemons import is_running
+from tests.services.submitting import wait_until
 
 REPORT = """\
 \"\"\"Write down what the driver sees.\"\"\"
@@ -177,18 +177,11 @@ def patient_job(checkout: Checkout, notes: Path) -> Iterator[subprocess.Popen[by
     command += ["--driver-memory", "600m", "patient", str(notes)]
     process = subprocess.Popen(command, start_new_session=True)
     try:
-        wait_until(lambda: notes.exists() and notes.read_text().count(" ") == 1)
+        wait_until(lambda: notes.exists() and notes.read_text().count(" ") == 1, seconds=90.0)
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_until(condition: Any, *, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -206,4 +199,4 @@ def test_nothing_goes_on_once_the_command_is_killed(checkout: Checkout, tmp_path
         driver, java = map(int, (tmp_path / "notes").read_text().split())
         process.kill()
         process.wait()
-        wait_until(lambda: not is_running(driver) and not is_running(java))
+        wait_until(lambda: not is_running(driver) and not is_running(java), seconds=90.0)

@@ -84,7 +84,10 @@ class WorkerSettings(ModelSettings, DecodeSettings):
     """How the tasks that caption are cut and run."""
 
     partition_files: int = Field(
-        250, ge=1, description="files per Spark task; a task costs about 50 ms"
+        256,
+        ge=1,
+        description="most files per Spark task, best a multiple of --inference-batch-images; the "
+        "tasks of a run's first two commits and of its last hold one batch, or 64 files",
     )
     decode_threads: int = Field(
         0, ge=0, description="threads that decode ahead of the model in a task; 0 decodes inline"
@@ -127,6 +130,6 @@ class CaptionSettings(WorkerSettings):
     )
     dry_run: bool = Field(False, description="tell what is pending and stop")
     chunk_files: int = Field(
-        2000, ge=1, description="files per commit; a killed run loses at most about one chunk"
+        2048, ge=1, description="files per commit; a killed run loses at most about one chunk"
     )
     chunk_bytes: int = Field(1024 * MEBIBYTE, ge=1, description="bytes per commit")

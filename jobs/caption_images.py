@@ -27,6 +27,7 @@ from jobs.inference import ImageMemory, Keys, inference_of
 from jobs.recording import JOB, Recording, Scene, recorded
 from jobs.session import session
 from jobs.shipping import shipped_package
+from jobs.stage_budget import WAITING
 from jobs.stopping import Stop
 from jobs.summary import print_captions, print_dry_run, print_summary
 from models.identity import pipeline_version
@@ -131,16 +132,16 @@ def caption(
             pending,
             on_claimed=settings.on_claimed,
             stop=scene.stop,
-            find_pending=lambda: pending_files(scene, settings, stamp),
+            find_pending=lambda: pending_again(scene, settings, stamp),
         )
-        if settled.has_waited:  # perhaps for this very run, started twice
+        if settled.waited_seconds is not None:  # perhaps for this very run, started twice
+            scene.add_seconds(WAITING, settled.waited_seconds)
             beginning = look_up(scene.lake, settings.run_id)
             if has_succeeded(scene, settings, beginning.earlier):
                 return
         with scene.stage("bookkeeping"):
-            alive = claims.live_runs()
-            if beginning.running - alive:
-                mark_interrupted(scene.lake, alive=alive)
+            if dead := beginning.running - claims.live_runs():
+                mark_interrupted(scene.lake, dead)
         with (
             beside(scene.spark, lambda: known_images(scene, stamp, settled.pending)) as known,
             recorded(scene, settings, stamp, standing=beginning.standing) as record,
@@ -175,6 +176,12 @@ def pending_files(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> pa.T
         transient_reasons=TRANSIENT,
         excluded=excluded_paths(scene),
     )
+
+
+def pending_again(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> pa.Table:
+    """Return what is pending still, after others have worked on the same batches."""
+    with scene.stage("pending"):
+        return pending_files(scene, settings, stamp)
 
 
 def excluded_paths(scene: Scene) -> frozenset[str]:

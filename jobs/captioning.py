@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf.errors import EnvironmentFault
+from jobs.ahead import map_ahead
 from jobs.chunks import Chunk, plan_chunks
-from jobs.inference import Inference, map_ahead
+from jobs.inference import Inference
 from jobs.progress import reporting
 from jobs.rows import one_outcome_each
+from jobs.session import task_slots
 from jobs.stopping import Stop
 from models.reasons import Reason
 from storage.captions import Stamp, captions_of, commit_chunk
 from storage.exclusions import ExclusionList
 from storage.lake import Lake
 from storage.reading import probe_unread
-from udfs.outcome import ALREADY_CAPTIONED, CAPTIONED
+from udfs.outcome import ALREADY_CAPTIONED, CAPTIONED, EXCLUDED
 
-FIRST_CHUNK_SHARE = 8
+FIRST_CHUNK_SHARE, FIRST_FILES_PER_SLOT = 8, 32  # of a chunk; the less counts
 OUTAGE_SHARE, OUTAGE_FILES = 0.5, 3  # of a chunk, and at least
 _UNREAD = (Reason.UNREADABLE, Reason.VANISHED)
 
@@ -75,7 +77,7 @@ class CaptionRun:
             pending,
             max_files=chunk_files,
             max_bytes=chunk_bytes,
-            first_files=max(1, chunk_files // FIRST_CHUNK_SHARE),
+            first_files=self._first_files(chunk_files),
         )
         with reporting(pending.num_rows) as reporter:
             for chunk, returned in map_ahead(self.lake.spark, self.infer, chunks):
@@ -90,38 +92,49 @@ class CaptionRun:
                 self.tally.committed += outcomes.num_rows
                 reporter.advance(chunk.files.num_rows)
 
+    def _first_files(self, chunk_files: int) -> int:
+        """A small first chunk: whether a night goes well should be seen soon."""
+        slots = task_slots(self.lake.spark)
+        return max(1, min(chunk_files // FIRST_CHUNK_SHARE, FIRST_FILES_PER_SLOT * slots))
+
     def infer(self, chunk: Chunk) -> pa.Table:
         """Return what the workers made of a chunk, unless the run is to end."""
         self.stop.check()
         return self.inference.outcomes(chunk)
 
     def leave_out_excluded(self, chunk: Chunk, returned: pa.Table) -> Chunk:
-        """Return the chunk without the photographs that are withdrawn by now."""
+        """Return the chunk without the photographs that were withdrawn, be it meanwhile.
+
+        One that was let in again meanwhile has no caption yet, and gets it from the next run.
+        """
         exclusions = self.exclusions.now()
-        if not exclusions:
+        is_excluded = pc.equal(returned["status"], EXCLUDED)
+        if not exclusions and not pc.any(is_excluded).as_py():
             return chunk
         found = zip(returned["path"].to_pylist(), returned["image_id"].to_pylist(), strict=True)
         withdrawn = {path for path, image_id in found if exclusions.holds_image(image_id)}
+        withdrawn |= set(returned.filter(is_excluded)["path"].to_pylist())
         withdrawn |= exclusions.paths_among(chunk.paths)
         self.tally.excluded |= withdrawn
         is_left = pc.invert(pc.is_in(chunk.files["path"], pa.array(sorted(withdrawn), pa.string())))
-        return Chunk(chunk.number, chunk.files.filter(is_left))
+        return replace(chunk, files=chunk.files.filter(is_left))
 
     def complete(self, chunk: Chunk, returned: pa.Table) -> pa.Table:
         """Return one outcome for each file of the chunk, whatever the workers returned."""
         of_chunk = returned.filter(pc.is_in(returned["path"], chunk.files["path"].combine_chunks()))
         rows = {row["path"]: row for row in of_chunk.to_pylist()}
+        twins = self._twins(chunk, rows)
         missing = [path for path in chunk.paths if path not in rows]
         unread = probe_unread(self.lake.spark, missing) if missing else {}
         refuse_outage(chunk, rows, unread)
-        twins = self._twins(chunk, rows)
         return one_outcome_each(chunk.files, rows, unread=unread, twins=twins)
 
     def _twins(self, chunk: Chunk, rows: dict[str, Any]) -> Mapping[str, Any]:
         """Return the earlier captions of equal bytes; infer those that have none after all.
 
         A worker knows earlier images by 64 bits of their hash, and a row may have been withdrawn
-        since: such images are inferred now, and `rows` holds the result.
+        since: such images are inferred now, and `rows` holds the result, or nothing where the file
+        can't be read any more.
         """
         wanted = {row["image_id"] for row in rows.values() if _has_twin(row)}
         if not wanted:
@@ -132,8 +145,10 @@ class CaptionRun:
         orphans = [p for p, row in rows.items() if _has_twin(row) and row["image_id"] not in twins]
         if orphans:
             files = chunk.files.filter(pc.is_in(chunk.files.column("path"), pa.array(orphans)))
-            inferred = self.inference.without_known_images().outcomes(Chunk(chunk.number, files))
+            inferred = self.inference.without_known_images().outcomes(replace(chunk, files=files))
             self.tally.add_outcomes(inferred)
+            for path in orphans:
+                del rows[path]
             rows.update((row["path"], row) for row in inferred.to_pylist())
         return twins
 

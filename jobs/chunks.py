@@ -10,6 +10,8 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.compute as pc
 
+EARLY_CHUNKS = 2
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -18,10 +20,14 @@ class Chunk:
     Attributes:
         number: from 1.
         files: rows of the pending listing, `path, batch, file_size_bytes, mtime, …`.
+        is_awaited: whether somebody waits for the ends of its tasks, so that they should be short.
+            The commit of the first chunk waits for a slot that a task of the second holds, and at
+            the end of the last the other slots have nothing left to do.
     """
 
     number: int
     files: pa.Table
+    is_awaited: bool = False
 
     @property
     def paths(self) -> list[str]:
@@ -45,7 +51,8 @@ def plan_chunks(
     start, number, limit = 0, 1, first_files
     while start < len(sizes):
         stop = _chunk_end(sizes, start, max_files=limit, max_bytes=max_bytes)
-        yield Chunk(number, ordered.slice(start, stop - start))
+        is_awaited = number <= EARLY_CHUNKS or stop == len(sizes)
+        yield Chunk(number, ordered.slice(start, stop - start), is_awaited)
         start, number, limit = stop, number + 1, max_files
 
 

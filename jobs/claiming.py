@@ -26,12 +26,12 @@ class Settled:
     Attributes:
         pending: rows of `storage.schemas.PENDING`.
         elsewhere: paths of pending files left to other runs.
-        has_waited: whether others have worked on the batches meanwhile.
+        waited_seconds: how long others have worked on the batches meanwhile; None if none did.
     """
 
     pending: pa.Table
     elsewhere: list[str]
-    has_waited: bool = False
+    waited_seconds: float | None = None
 
 
 def settle(
@@ -61,10 +61,12 @@ def settle(
     if on_claimed == "skip":
         return _without(pending, frozenset().union(*(other.batches for other in others)))
     log.info("Waiting for run %s, which works on the same batches", runs)
+    started = time.monotonic()
     while claims.before(own):
         stop.check()
         time.sleep(POLL_SECONDS)
-    return Settled(find_pending(), [], has_waited=True)
+    waited = time.monotonic() - started
+    return Settled(find_pending(), [], waited_seconds=waited)
 
 
 def _without(pending: pa.Table, batches: frozenset[str]) -> Settled:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark import Broadcast, inheritable_thread_target
+from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import WorkerSettings
@@ -30,11 +27,8 @@ from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA, Outcome
 from udfs.preparation import image_key
 from udfs.sources import AssignedLocalFiles, Source, content_rows
 
-AHEAD = 2
+SHORT_TASK_FILES = 64
 Keys = npt.NDArray[np.uint64]
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ class Inference:
         reader: reads files that aren't local; None where all are.
         plan: what the workers need.
         memory: images that need no inference.
-        unit_files: files per Spark task.
+        unit_files: most files per Spark task.
         max_file_bytes: larger files aren't read.
         account: is told where each task's time went.
     """
@@ -100,7 +94,7 @@ class Inference:
         """
         is_large = pc.greater(chunk.files.column("file_size_bytes"), self.max_file_bytes)
         refused = refuse_large(chunk.files.filter(is_large), max_file_bytes=self.max_file_bytes)
-        read = self._read(Chunk(chunk.number, chunk.files.filter(pc.invert(is_large))))
+        read = self._read(replace(chunk, files=chunk.files.filter(pc.invert(is_large))))
         return pa.concat_tables([refused, read])
 
     def _read(self, chunk: Chunk) -> pa.Table:
@@ -108,7 +102,7 @@ class Inference:
         files = chunk.files
         while files.num_rows:
             try:
-                return self._run(Chunk(chunk.number, files))
+                return self._run(replace(chunk, files=files))
             except JAVA_ERRORS as error:
                 paths = files.column("path")
                 bad = unreadable_among(self.spark, paths.to_pylist(), error)
@@ -126,7 +120,10 @@ class Inference:
 
     def _frame(self, chunk: Chunk) -> tuple[DataFrame, Source]:
         """Local files are opened by the worker itself, which is faster than through the JVM."""
-        units = assign_units(chunk.files, unit_files=self.unit_files, slots=task_slots(self.spark))
+        unit_files = self.unit_files
+        if chunk.is_awaited:
+            unit_files = min(unit_files, max(SHORT_TASK_FILES, self.plan.batch_images))
+        units = assign_units(chunk.files, unit_files=unit_files, slots=task_slots(self.spark))
         if self.reader is None:
             frame = self.spark.range(0, len(units), 1, len(units))
             return frame, AssignedLocalFiles(units, self.max_file_bytes)
@@ -190,26 +187,3 @@ def inference_of(
         max_file_bytes=settings.max_file_bytes,
         account=account,
     )
-
-
-def map_ahead(
-    spark: SparkSession, function: Callable[[T], R], items: Iterable[T]
-) -> Iterator[tuple[T, R]]:
-    """Yield `(item, function(item))` in order while the next `AHEAD` items are being worked on.
-
-    The cluster stays busy while the caller commits, and at most `AHEAD + 1` results exist.
-    """
-    pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="inference")
-    work = inheritable_thread_target(spark)(function)
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    try:
-        for item in items:
-            waiting.append((item, pool.submit(work, item)))
-            if len(waiting) > AHEAD:
-                first, result = waiting.popleft()
-                yield first, result.result()
-        while waiting:
-            first, result = waiting.popleft()
-            yield first, result.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)

@@ -18,6 +18,7 @@ from conf.settings import CaptionSettings
 from conf.version import VERSION
 from jobs.captioning import Tally
 from jobs.cli import to_keep
+from jobs.stage_budget import WAITING
 from jobs.stopping import Stop
 from jobs.summary import as_json
 from storage.captions import Reconciliation, Stamp
@@ -106,7 +107,8 @@ class CaptionRecording(Recording):
 
     def finish(self, counts: Reconciliation, tally: Tally) -> None:
         """Fill in what the run did; counts come from the committed table."""
-        seconds = time.monotonic() - self._scene.started
+        scene = self._scene
+        seconds = time.monotonic() - scene.started - scene.stage_seconds.get(WAITING, 0.0)
         done = counts.captioned + counts.rejected
         self.row = replace(
             self.row,
@@ -117,7 +119,7 @@ class CaptionRecording(Recording):
             excluded=counts.excluded,
             claimed_elsewhere=counts.claimed_elsewhere,
             reasons=counts.reasons,
-            stage_seconds=tally.stage_seconds | self._scene.stage_seconds,
+            stage_seconds=tally.stage_seconds | scene.stage_seconds,
             images_per_second=done / seconds if done else None,
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from udfs.budget import AHEAD, TASKS, WORKER_STAGES
 
 CAPTIONING = "captioning"
+WAITING = "waiting"  # for other runs to finish with the same batches
 # What the driver does before and after captioning, one thing after the other, in wall time.
 DRIVER_STAGES = ("listing", "open_lake", "pending", "bookkeeping", "reconcile")
 BUSY_SHARE = 0.7  # below it, the task slots waited for the driver more than for anything else
@@ -73,7 +74,9 @@ def _describe_tasks(seconds: Seconds) -> str:
 
 
 def _describe_driver(seconds: Seconds) -> str:
-    stages = {name: seconds[name] for name in (*DRIVER_STAGES, CAPTIONING) if name in seconds}
+    stages = {
+        name: seconds[name] for name in (*DRIVER_STAGES, WAITING, CAPTIONING) if name in seconds
+    }
     shown = sorted(stages.items(), key=lambda stage: -stage[1])
     beside = f" (commits beside it {seconds.get('commit', 0.0):.1f})"
     return "Driver: " + ", ".join(

@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
@@ -20,7 +19,7 @@ from typing import NamedTuple, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType, TimestampType
 
@@ -28,9 +27,12 @@ from conf.errors import LakeError, ReconciliationError
 from storage.delta_log import batches_added, commit_staged, is_conflict, stage_rows, table_version
 from storage.hadoop import JAVA_ERRORS, one_line, reported_as
 from storage.lake import Lake, in_batches
+from storage.pools import COMMITS, in_pool
 from storage.schemas import CAPTIONS, OUTCOMES
+from storage.seen_commits import hash_all
 
 MOST_TRIES = 12
+STATES = {"captioned", "rejected"}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 10.0
 _REPLACES_AT = "replaces_at"
 _ROWS = StructType([*CAPTIONS, StructField(_REPLACES_AT, TimestampType())])
@@ -76,25 +78,13 @@ def commit_chunk(lake: Lake, files: pa.Table, outcomes: pa.Table, *, stamp: Stam
     rows = complete_rows(files, outcomes, stamp)
     if rows.num_rows == 0:
         return CommitResult(0, 0, 0)
-    with reported_as(LakeError, f"Can't write {lake.captions_uri}"), _own_pool(lake.spark):
+    with reported_as(LakeError, f"Can't write {lake.captions_uri}"), in_pool(lake.spark, COMMITS):
         if rows[_REPLACES_AT].null_count == rows.num_rows:
             version = _append(lake, rows, as_of=pc.min(files["as_of_version"]).as_py())
             if version is not None:
                 lake.seen_commits.record_own(version, rows["path"])
                 return CommitResult(rows.num_rows, 0, 0)
         return retried(lambda: _merge(lake, rows))
-
-
-@contextmanager
-def _own_pool(spark: SparkSession) -> Iterator[None]:
-    """Let a commit's few tasks not wait behind the next chunks' inference (scheduler mode FAIR)."""
-    context, name = spark.sparkContext, "spark.scheduler.pool"
-    before = context.getLocalProperty(name)
-    context.setLocalProperty(name, "commits")
-    try:
-        yield
-    finally:
-        context.setLocalProperty(name, before)  # type: ignore[arg-type]  # None takes it away
 
 
 def complete_rows(files: pa.Table, outcomes: pa.Table, stamp: Stamp) -> pa.Table:
@@ -122,19 +112,21 @@ def _aligned(files: pa.Table, outcomes: pa.Table) -> pa.Table:
         raise ReconciliationError(
             f"A chunk of {files.num_rows} files came back with {outcomes.num_rows} outcomes."
         )
+    if strange := set(outcomes["status"].to_pylist()) - STATES:
+        raise ReconciliationError(f"A chunk came back with {strange.pop()!r} as an outcome.")
     return outcomes.take(position).select(OUTCOMES.names).cast(OUTCOMES)
 
 
 def _append(lake: Lake, rows: pa.Table, *, as_of: int) -> int | None:
     """Commit rows that are new as of a version; None if somebody may have added them since."""
     spark, uri = lake.spark, lake.captions_uri
-    batches, paths = set(rows["batch"].to_pylist()), rows["path"]
+    batches, hashes = set(rows["batch"].to_pylist()), hash_all(rows["path"])
 
     def may_follow(latest: int) -> bool:
         return not any(
             lake.seen_commits.may_add(
                 version,
-                paths=paths,
+                hashes=hashes,
                 batches=batches,
                 batches_added=lambda number: batches_added(spark, uri, number),
             )

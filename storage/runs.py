@@ -139,14 +139,19 @@ def list_runs(lake: Lake, *, job: str) -> list[RunRecord]:
     return sorted(rows, key=lambda run: (run.started_at, run.run_id))
 
 
-def mark_interrupted(lake: Lake, *, alive: Collection[str]) -> list[str]:
-    """Mark `running` rows whose run is not alive as `interrupted`; return their ids."""
-    running = _read(lake, lake.runs().where(F.col("state") == F.lit("running")))
-    dead = [record for record in running if record.run_id not in alive]
+def mark_interrupted(lake: Lake, dead: Collection[str]) -> list[str]:
+    """Mark those of the dead runs that are `running` still as `interrupted`; return their ids."""
+    with reported_as(LakeError, f"Can't write {lake.runs_uri}"):
+        return retried(lambda: _mark_interrupted(lake, dead))
+
+
+def _mark_interrupted(lake: Lake, dead: Collection[str]) -> list[str]:
+    is_dead = F.col("run_id").isin([*dead]) & (F.col("state") == F.lit("running"))
+    running = _read(lake, lake.runs().where(is_dead))
     now = datetime.now(UTC)
-    if dead:
-        _overwrite(lake, [replace(run, state="interrupted", ended_at=now) for run in dead])
-    return sorted(record.run_id for record in dead)
+    if running:
+        _save(lake, [replace(run, state="interrupted", ended_at=now) for run in running])
+    return sorted(record.run_id for record in running)
 
 
 def hide_in_arguments(lake: Lake, paths: Collection[str]) -> None:
@@ -215,11 +220,14 @@ def _replace(lake: Lake, record: RunRecord, standing: Standing) -> Standing | No
 
 
 def _overwrite(lake: Lake, records: Sequence[RunRecord]) -> None:
-    """Replace exactly the partitions of these runs."""
     with reported_as(LakeError, f"Can't write {lake.runs_uri}"):
-        writer = _frame(lake, records).write.format("delta").mode("overwrite")
-        writer = writer.option("partitionOverwriteMode", "dynamic")
-        retried(lambda: writer.save(lake.runs_uri))
+        retried(lambda: _save(lake, records))
+
+
+def _save(lake: Lake, records: Sequence[RunRecord]) -> None:
+    """Replace exactly the partitions of these runs."""
+    writer = _frame(lake, records).write.format("delta").mode("overwrite")
+    writer.option("partitionOverwriteMode", "dynamic").save(lake.runs_uri)
 
 
 def _frame(lake: Lake, records: Sequence[RunRecord]) -> DataFrame:

@@ -159,8 +159,10 @@ class CaptionWorker:
                 known_images=self.known_images(),
                 is_excluded=self.plan.is_excluded,
             )
-        prepared = map_ahead(prepare, self.source(batches), threads=threads, budget=budget)
-        outcomes = infer(prepared, runtime, batch_images=self.plan.batch_images, budget=budget)
+        batch_images = self.plan.batch_images
+        files = self.source(batches)
+        prepared = map_ahead(prepare, files, threads=threads, ahead=batch_images, budget=budget)
+        outcomes = infer(prepared, runtime, batch_images=batch_images, budget=budget)
         for group in in_groups(outcomes, ROWS_PER_BATCH):
             with budget.measure("write"):
                 yield as_batch(group)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from queue import SimpleQueue
 
 import numpy as np
 import numpy.typing as npt
@@ -103,20 +104,73 @@ def map_ahead(
     files: Iterator[SourceFile],
     *,
     threads: int,
+    ahead: int,
     budget: TaskBudget,
 ) -> Iterator[Prepared]:
-    """Map in order, `threads` files ahead of the consumer; with 0 threads when asked for."""
+    """Map in order, in threads that go on while the consumer is busy; with 0 when asked for.
+
+    At most `ahead` results wait for the consumer, and each thread has two files in hand.
+    """
     if threads == 0:
         yield from map(function, budget.waiting(files))
         return
-    with ThreadPoolExecutor(threads) as pool:
-        with budget.measure("wait"):
-            ahead = deque(pool.submit(function, file) for file in islice(files, 2 * threads))
-        while ahead:
-            with budget.measure("wait"):
-                result = ahead.popleft().result()
-                ahead.extend(pool.submit(function, file) for file in islice(files, 1))
+    with ThreadPoolExecutor(threads) as pool, closing(_Feeder(pool, threads, ahead)) as feeder:
+        results = feeder.feed(function, files)
+        while (result := _next_of(results, budget)) is not None:
             yield result
+
+
+def _next_of(results: Iterator[Future[Prepared]], budget: TaskBudget) -> Prepared | None:
+    with budget.measure("wait"):
+        future = next(results, None)
+        return None if future is None else future.result()
+
+
+class _Feeder:
+    """Hands files to a pool from a thread of its own, since the consumer may be busy for long."""
+
+    def __init__(self, pool: ThreadPoolExecutor, threads: int, ahead: int) -> None:
+        self._pool = pool
+        self._in_hand = threading.Semaphore(2 * threads)
+        self._room = threading.Semaphore(ahead)
+        self._futures: SimpleQueue[Future[Prepared] | None] = SimpleQueue()
+        self._is_closed = False
+        self._failure: BaseException | None = None
+
+    def feed(
+        self, function: Callable[[SourceFile], Prepared], files: Iterator[SourceFile]
+    ) -> Iterator[Future[Prepared]]:
+        """Yield what becomes of each file, in order; raises what reading the files raised."""
+        self._thread = threading.Thread(target=self._hand_over, args=(function, files))
+        self._thread.start()
+        while (future := self._futures.get()) is not None:
+            self._room.release()
+            yield future
+        if self._failure is not None:
+            raise self._failure
+
+    def _hand_over(
+        self, function: Callable[[SourceFile], Prepared], files: Iterator[SourceFile]
+    ) -> None:
+        try:
+            for file in files:
+                self._room.acquire()
+                self._in_hand.acquire()
+                if self._is_closed:
+                    break
+                future = self._pool.submit(function, file)
+                future.add_done_callback(lambda _: self._in_hand.release())
+                self._futures.put(future)
+        except BaseException as failure:  # noqa: BLE001  # the consumer is the one to raise it
+            self._failure = failure
+        self._futures.put(None)
+
+    def close(self) -> None:
+        """Take no further file."""
+        self._is_closed = True
+        self._room.release()
+        self._in_hand.release()
+        self._thread.join()
 
 
 def _outcome_of(path: str, content: Content) -> Outcome:

@@ -54,7 +54,7 @@ def test_a_row_that_others_touched_is_searched_for(lake: Lake, touch: str) -> No
     if touch == "maintenance":
         lake.spark.sql(f"ALTER TABLE delta.`{lake.runs_uri}` SET TBLPROPERTIES ('x' = 'y')")
     else:
-        mark_interrupted(lake, alive=[])
+        mark_interrupted(lake, ["a"])
     ended = record("a", state="succeeded")
     assert write_run(lake, ended, standing=standing) is None
     assert find_run(lake, "a") == ended
@@ -82,7 +82,7 @@ def test_an_unknown_run_is_none(lake: Lake) -> None:
 def test_only_dead_running_runs_become_interrupted(lake: Lake) -> None:
     for run in (record("dead"), record("alive"), record("done", state="succeeded")):
         write_run(lake, run)
-    assert mark_interrupted(lake, alive=["alive"]) == ["dead"]
+    assert mark_interrupted(lake, {"dead", "done", "never"}) == ["dead"]
     states = {row.run_id: row.state for row in lake.runs().collect()}
     assert states == {"dead": "interrupted", "alive": "running", "done": "succeeded"}
 

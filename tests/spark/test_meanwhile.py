@@ -1,0 +1,100 @@
+"""What others do to lists and tables while a run is under way."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.chunks import Chunk
+from jobs.inference import Inference
+from models.package import ModelPackage
+from storage.claims import Claim, Claims
+from storage.forgetting import Withdrawal, withdraw
+from storage.lake import open_existing_lake
+from tests.captioning import captions, fill, places, run_job, runs
+from udfs.outcome import OUTCOME_SCHEMA
+
+
+def do_after_inference(patch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Let something happen when the workers are done with a chunk that isn't committed yet."""
+    infer = Inference.outcomes
+
+    def infer_then_act(inference: Inference, chunk: Chunk) -> pa.Table:
+        outcomes = infer(inference, chunk)
+        action()
+        return outcomes
+
+    patch.setattr(Inference, "outcomes", infer_then_act)
+
+
+def test_a_photograph_that_is_let_in_again_during_a_run_is_captioned_by_the_next(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "in", 1)
+    run_job(spark, tiny_package, run_id="one", **places(tmp_path))
+    mine = fill(tmp_path / "in", 2, first_seed=7)[0]
+    lake = open_existing_lake(spark, f"file:{tmp_path / 'lake'}")
+    image_id = hashlib.sha256(mine.read_bytes()).hexdigest()
+    withdraw(lake, Withdrawal(frozenset(), frozenset({image_id})), run_id="test")
+    with monkeypatch.context() as patch:
+        statement = f"DELETE FROM delta.`{lake.exclusions_uri}`"
+        do_after_inference(patch, lambda: spark.sql(statement))
+        run_job(spark, tiny_package, run_id="two", **places(tmp_path))
+    run = runs(tmp_path / "lake")["two"]
+    assert (run["state"], run["captioned"], run["excluded"]) == ("succeeded", 1, 1)
+    assert f"file:{mine}" not in {row["path"] for row in captions(tmp_path / "lake")}
+    run_job(spark, tiny_package, run_id="three", **places(tmp_path))
+    assert {row["status"] for row in captions(tmp_path / "lake")} == {"captioned"}
+    assert len(captions(tmp_path / "lake")) == 3
+
+
+def test_a_copy_whose_caption_went_and_which_cannot_be_read_again_is_rejected(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = fill(tmp_path / "in", 1)[0]
+    run_job(spark, tiny_package, run_id="one", **places(tmp_path))
+    copy = first.with_name("copy.png")
+    copy.write_bytes(first.read_bytes())
+    statement = f"DELETE FROM delta.`file:{tmp_path / 'lake' / 'captions'}`"
+    do_after_inference(monkeypatch, lambda: spark.sql(statement))
+    monkeypatch.setattr(Inference, "without_known_images", lambda _: Unreadable())
+    run_job(spark, tiny_package, run_id="two", include="copy.png", **places(tmp_path))
+    (row,) = captions(tmp_path / "lake")
+    assert (row["path"], row["status"], row["reason"]) == (f"file:{copy}", "rejected", "unreadable")
+
+
+class Unreadable:
+    """Inference over files that Spark leaves out, as it does with those that it can't read."""
+
+    def outcomes(self, _chunk: Chunk) -> pa.Table:
+        return OUTCOME_SCHEMA.empty_table()
+
+
+def test_waiting_for_another_run_is_told_apart_and_slows_no_figure(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "in", 3)
+    others = [[Claim(0, "other~1", frozenset())]] * 3
+    monkeypatch.setattr(Claims, "before", lambda *_: others.pop() if others else [])
+    started = time.monotonic()
+    run_job(spark, tiny_package, run_id="one", **places(tmp_path))
+    elapsed = time.monotonic() - started
+    run = runs(tmp_path / "lake")["one"]
+    waited = dict(run["stage_seconds"])["waiting"]
+    assert waited > 3.0
+    assert 3 / run["images_per_second"] < elapsed - waited + 0.1

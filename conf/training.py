@@ -65,7 +65,11 @@ class NetworkSettings(Settings):
     initial_model: str | None = Field(
         None, description="package or registry URI whose network, words and weights to go on from"
     )
-    image_size: Count = Field(0, description="side of the square in pixels; 0 is the encoder's own")
+    image_size: Count = Field(
+        0,
+        description="side of the square in pixels, at least 32, or 75 for inception_v3; "
+        "0 is the encoder's own",
+    )
     min_word_count: Positive = Field(4, description="words seen less often are not learnt")
     max_length: int = Field(22, ge=4, le=128, description="most words of a caption, plus 2")
     width: Positive = Field(256, description="width of the decoder")

@@ -17,7 +17,8 @@ from conf.resolve import Resolved
 from jobs.chunks import Chunk
 from jobs.cli import required, run_command
 from jobs.evaluation_data import References, read_references
-from jobs.evaluation_report import Evaluated, log_evaluation, print_evaluation, write_page
+from jobs.evaluation_page import refuse_page, write_page
+from jobs.evaluation_report import Evaluated, log_evaluation, log_page, print_evaluation
 from jobs.inference import ImageMemory, inference_of
 from jobs.session import session
 from jobs.shipping import shipped_package
@@ -32,8 +33,9 @@ DESCRIPTION = """\
 Caption photographs that people have captioned, and score the captions against theirs.
 
 Figures are those of pycocoevalcap: BLEU-1 to 4, ROUGE-L and CIDEr, and METEOR where its Java part
-runs, on words split by the scorers' own PTB tokenizer. Photographs are read, decoded and captioned
-by the code that serves. The result goes to the terminal, an MLflow run and an HTML page.
+runs, on words split by the scorers' own PTB tokenizer. SPICE is left out: its Java part needs a
+download of its own. Photographs are read, decoded and captioned by the code that serves. The result
+goes to the terminal, an MLflow run and an HTML page.
 """
 
 
@@ -49,6 +51,8 @@ def main(resolved: Resolved[EvaluateSettings], stop: Stop) -> None:
     """Run the job from its settings to its report."""
     settings = resolved.settings
     required(settings, "images", "captions")
+    page = Path(settings.page)
+    refuse_page(page)
     package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
     with session(JOB, resolved.environment, stop) as spark:
         references = read_references(spark, settings, env_local=resolved.environment.is_local)
@@ -56,9 +60,12 @@ def main(resolved: Resolved[EvaluateSettings], stop: Stop) -> None:
         with shipped_package(spark, package) as archive:
             captioned = caption_all(spark, settings, references, archive=archive)
         evaluated = evaluate(captioned, references)
-        write_page(Path(settings.page), evaluated, count=settings.page_photographs, spark=spark)
-    print_evaluation(evaluated, settings, package)
-    log_evaluation(evaluated, settings, package)
+        # The figures took hours; the page may fail for a disk that is full by now.
+        print_evaluation(evaluated, settings, package)
+        run_id = log_evaluation(evaluated, settings, package)
+        write_page(page, evaluated, count=settings.page_photographs, spark=spark)
+    log_page(page, run_id=run_id)
+    print(f"Page: {page}")
 
 
 def caption_all(
@@ -89,6 +96,7 @@ def evaluate(captioned: Captioned, references: References) -> Evaluated:
         rejected={row["path"]: row["reason"] for row in bad.to_pylist()},
         without_image=references.without_image,
         without_caption=references.without_caption,
+        named_in_vain=references.named_in_vain,
         images_per_second=captioned.images_per_second,
     )
 

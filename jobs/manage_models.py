@@ -41,16 +41,18 @@ def main(resolved: Resolved[ManageSettings], _: Stop) -> None:
 def print_versions(name: str, versions: list[RegisteredVersion]) -> None:
     """Show versions, the newest first, with their figures on dev."""
     table = Table(title=f"Versions of {name}")
-    for heading in ("version", "", *FIGURES.values(), "dev set", "model"):
+    for heading in ("version", "", *FIGURES.values(), "measured with", "dev set", "model"):
         table.add_column(heading)
     for version in versions:
         figures = [
             f"{version.figures[key]:.3f}" if key in version.figures else "" for key in FIGURES
         ]
         champion = "champion" if version.is_champion else ""
-        short = version.dev_set[:12], version.model_version[:12]
-        table.add_row(str(version.number), champion, *figures, *short)
-    Console().print(table)
+        how = version.measurement
+        with_what = f"{how.precision}, beam {how.beam_width}" if how.precision else ""
+        lineage = how.dev_set[:12], version.model_version[:12]
+        table.add_row(str(version.number), champion, *figures, with_what, *lineage)
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

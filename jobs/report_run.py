@@ -14,6 +14,7 @@ from jobs.report_gallery import make_photographs
 from jobs.report_page import judge, render_page
 from jobs.session import session
 from jobs.stopping import Stop
+from models.tracking import reason_of, store_failures, use_store
 from storage.lake import Lake, open_existing_lake
 from storage.paths import qualify
 from storage.reports import shown_digests, write_report
@@ -63,11 +64,10 @@ def log_to_mlflow(data: RunData, settings: ReportSettings) -> None:
     if not tracking_uri:
         return
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     run = data.run
     try:
-        mlflow.set_tracking_uri(tracking_uri)
+        use_store(tracking_uri)
         mlflow.set_experiment(EXPERIMENT)
         known = mlflow.search_runs(
             filter_string=f"tags.`{RUN_TAG}` = '{run.run_id}'", output_format="list"
@@ -77,8 +77,8 @@ def log_to_mlflow(data: RunData, settings: ReportSettings) -> None:
             mlflow.log_metrics(figures(data))
             page = render_page(data, {}, digests="", is_private=True)
             mlflow.log_text(page, "report.html")
-    except MlflowException as error:
-        log.warning("MLflow keeps no record of this run: %s", str(error).splitlines()[0])
+    except store_failures() as error:
+        log.warning("MLflow keeps no record of this run: %s", reason_of(error))
 
 
 def figures(data: RunData) -> dict[str, float]:

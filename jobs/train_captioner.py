@@ -14,6 +14,7 @@ from conf.training import TrainSettings
 from jobs.cli import required, run_command
 from jobs.session import session
 from jobs.stopping import Stop
+from jobs.training_folders import SKIPPED, TRAINING, refuse_folders
 from jobs.training_log import TrainingLog, log_artifact, mlflow_run
 from jobs.training_measure import measure_model, measure_served
 from jobs.training_model import (
@@ -26,7 +27,7 @@ from jobs.training_model import (
     write_trained,
 )
 from jobs.training_process import leave_gpus_alone, train_on_jax
-from jobs.training_shards import SKIPPED, TRAINING, TrainingData, make_shards, open_shards
+from jobs.training_shards import TrainingData, make_shards, open_shards
 from models.package import ModelPackage, open_package
 from models.registry import resolve_model
 from models.training.accelerated.request import TrainingRequest
@@ -57,6 +58,7 @@ def main(resolved: Resolved[TrainSettings], stop: Stop) -> None:
     settings = resolved.settings
     required(settings, "output")
     refuse_remote(settings)
+    refuse_folders(Path(str(settings.output)), work_of(settings))
     initial = find_initial(settings)
     image_size = size_of(settings, initial)
     data = prepare(resolved, stop, image_size=image_size)
@@ -114,12 +116,22 @@ def find_initial(settings: TrainSettings) -> ModelPackage | None:
 
 
 def size_of(settings: TrainSettings, initial: ModelPackage | None) -> int:
-    """Return the side of the square that photographs are resized to."""
+    """Return the side of the square that photographs are resized to.
+
+    Raises UsageError for one that the encoder can't take.
+    """
     from models.encoders import ENCODERS
 
     if initial is not None:
         return initial.config.image_size
-    return settings.image_size or ENCODERS[settings.encoder].image_size
+    encoder = ENCODERS[settings.encoder]
+    size = settings.image_size or encoder.image_size
+    if size < encoder.least_size:
+        raise UsageError(
+            f"--image-size {size} is too small for --encoder {settings.encoder}.",
+            remedy=f"Its least size is {encoder.least_size}; 0 is its own.",
+        )
+    return size
 
 
 def train(
@@ -136,7 +148,9 @@ def train(
         stop.check()
         model = in_full_precision(model)
         measured = measure_model(model, tokenizer, data.dev, beam_width=settings.beam_width)
-        package = write_trained(settings, data, model, tokenizer, measured, run_id=run_id)
+        package = write_trained(
+            settings, data, model, tokenizer, measured, run_id=run_id, initial=initial
+        )
         served = measure_served(package, data.dev, beam_width=settings.beam_width)
         print_result(package, measured, served, data)
         if settings.register_model:

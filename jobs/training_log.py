@@ -1,4 +1,4 @@
-"""What a training leaves for people: lines while it runs, and an MLflow run to compare it by."""
+"""What a training tells while it runs: lines, curves in MLflow, and a page of samples."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import html
 import logging
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from conf.errors import EnvironmentFault
-from models.registry import choose_tracking_uri
+from jobs.training_run import Records, mlflow_run
 from models.training.reports import EpochReport, StepReport
 from models.training.shards import Shards
 
-EXPERIMENT = "train_captioner"
-RUN_ID_FILE = "mlflow-run-id.txt"
+__all__ = ["TrainingLog", "log_artifact", "mlflow_run", "samples_page"]
+
 SECONDS_BETWEEN_LINES = 10.0
+# Each call to a server that is away waits for it: between steps that must stay rare.
+SECONDS_AFTER_FAILURE = 300.0
 SAMPLES = 24
 log = logging.getLogger("captionlake")
 
@@ -33,10 +31,11 @@ class TrainingLog:
     def __init__(self, dev: Shards, work: Path) -> None:
         self._dev, self._work = dev, work
         self._last_line = 0.0
+        self._records, self._curve_from = Records(), 0.0
 
     def on_step(self, report: StepReport) -> None:
         """Write a line now and then, and the loss curve."""
-        _log_metrics({"loss": report.loss, "learning_rate": report.rate}, report.global_step)
+        self._draw_curve(report)
         if time.monotonic() - self._last_line < SECONDS_BETWEEN_LINES:
             return
         self._last_line = time.monotonic()
@@ -49,7 +48,7 @@ class TrainingLog:
     def on_epoch(self, report: EpochReport) -> None:
         """Write dev's figures, and sample photographs with what is said of them now."""
         figures = {f"dev_{name}": value for name, value in report.figures.items()}
-        _log_metrics(figures, report.global_step)
+        self._records.log_metrics(figures, step=report.global_step)
         log.info(
             "%s: epoch %d, dev CIDEr %.3f, BLEU-4 %.3f%s",
             report.phase, report.epoch, report.figures["cider"], report.figures["bleu_4"],
@@ -57,7 +56,14 @@ class TrainingLog:
         )  # fmt: skip
         page = self._work / "samples.html"
         page.write_text(samples_page(self._dev, report.captions), encoding="utf-8")
-        log_artifact(page)
+        self._records.log_artifact(page)
+
+    def _draw_curve(self, report: StepReport) -> None:
+        if time.monotonic() < self._curve_from:
+            return
+        point = {"loss": report.loss, "learning_rate": report.rate}
+        if not self._records.log_metrics(point, step=report.global_step):
+            self._curve_from = time.monotonic() + SECONDS_AFTER_FAILURE
 
 
 def samples_page(dev: Shards, captions: list[str]) -> str:
@@ -77,40 +83,6 @@ def _data_uri(pixels: npt.NDArray[np.uint8]) -> str:
     return "data:image/jpeg;base64," + b64encode(data.tobytes()).decode()
 
 
-@contextmanager
-def mlflow_run(tracking_uri: str | None, work: Path, params: Mapping[str, Any]) -> Iterator[str]:
-    """Open the MLflow run of this training, the same one again after a kill; yield its id."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    uri = choose_tracking_uri(tracking_uri)
-    kept = work / RUN_ID_FILE
-    run_id = kept.read_text(encoding="utf-8") if kept.exists() else None
-    try:
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_experiment(EXPERIMENT)
-        run = mlflow.start_run(run_id=run_id)
-        if run_id is None:
-            mlflow.log_params({key: str(value)[:500] for key, value in params.items()})
-            kept.write_text(run.info.run_id, encoding="utf-8")
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise EnvironmentFault(
-            f"The tracking store {uri} can't be used: {reason}.", remedy="Check --tracking-uri."
-        ) from error
-    with run:
-        yield run.info.run_id
-
-
-def _log_metrics(metrics: Mapping[str, float], step: int) -> None:
-    import mlflow
-
-    mlflow.log_metrics(dict(metrics), step=step)
-
-
 def log_artifact(path: Path) -> None:
-    """Copy a file into the MLflow run."""
-    import mlflow
-
-    mlflow.log_artifact(str(path))
+    """Copy a file into the MLflow run; a store that fails costs a warning."""
+    Records().log_artifact(path)

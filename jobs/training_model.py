@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,11 @@ import numpy as np
 
 from conf.training import TrainSettings
 from conf.version import VERSION
-from jobs.cli import to_keep
+from jobs.cli import redact, to_keep
+from jobs.training_card import model_card
 from jobs.training_measure import Measured, measure_served
 from jobs.training_shards import TrainingData
+from models.gate import Measurement, Verdict
 from models.metrics import CaptionFigures
 from models.package import WEIGHTS, ModelPackage
 from models.registry import promote_if_better, register
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from models.captioner import Captioner
 
 CALIBRATION_IMAGES = 300
+SERVED_PRECISION = "int8"  # what `measure_served` loads
 # They change where a training runs or what becomes of it, not what it learns.
 _NOT_PARAMETERS = {"tracking_uri", "output", "work", "register_model", "gate_margin"}
 log = logging.getLogger("captionlake")
@@ -126,49 +129,29 @@ def write_trained(
     measured: Measured,
     *,
     run_id: str,
+    initial: ModelPackage | None,
 ) -> ModelPackage:
-    """Write the package, int8 calibrated on training photographs, with its card and lineage."""
+    """Write the package, int8 calibrated on training photographs, with its card and lineage.
+
+    ``initial`` is the package that was trained on, whose terms hold for what comes of it too.
+    """
     from models.packaging import write_package
 
     rows = np.linspace(0, len(data.train) - 1, min(CALIBRATION_IMAGES, len(data.train)))
     lineage = lineage_of(data) | {"mlflow_run": run_id}
+    if initial is not None:
+        lineage["initial_model"] = initial.version
+    encoder = model.config.encoder
     return write_package(
         Path(str(settings.output)),
         model,
         tokenizer=tokenizer,
-        model_card=model_card(settings, measured, lineage),
+        model_card=model_card(settings, measured, lineage, encoder=encoder, initial=initial),
         calibration=data.train.pixels.take(rows.astype(int)),
         name=settings.name,
         decoding=measured.decoding,
         lineage=lineage,
     )
-
-
-def model_card(settings: TrainSettings, measured: Measured, lineage: Mapping[str, Any]) -> str:
-    """Return the text of MODEL_CARD.md."""
-    facts = "\n".join(f"- {key}: {value}" for key, value in lineage.items())
-    rows = "\n".join(
-        f"| {name} | {getattr(measured.beam, name):.3f} | {getattr(measured.greedy, name):.3f} |"
-        for name in ("bleu_1", "bleu_4", "rouge_l", "cider")
-    )
-    return f"""# {settings.name}
-
-Captions photographs in English words: encoder {settings.encoder}, transformer decoder.
-
-## Terms
-
-{settings.data_terms}
-
-## Figures on the dev photographs, in float32
-
-| | beam {measured.beam_width} | greedy |
-| --- | --- | --- |
-{rows}
-
-## Lineage
-
-{facts}
-"""
 
 
 def print_result(
@@ -199,22 +182,37 @@ def register_and_gate(
     run_id: str,
 ) -> None:
     """Register a version; it becomes champion only if it beats the champion by the margin."""
+    beam_width, name, store = settings.beam_width, settings.name, settings.tracking_uri
     number = register(
         package,
         figures=served.as_dict(),
-        dev_set=dev.fingerprint,
+        measurement=Measurement(dev.fingerprint, beam_width, SERVED_PRECISION),
         run_id=run_id,
-        name=settings.name,
-        tracking_uri=settings.tracking_uri,
+        name=name,
+        tracking_uri=store,
     )
-    is_champion = promote_if_better(
+    verdict = promote_if_better(
         number,
         margin=settings.gate_margin,
-        measure=lambda champion: measure_served(
-            champion, dev, beam_width=settings.beam_width
-        ).as_dict(),
-        name=settings.name,
-        tracking_uri=settings.tracking_uri,
+        measure=lambda champion: measure_served(champion, dev, beam_width=beam_width).as_dict(),
+        name=name,
+        tracking_uri=store,
     )
-    verdict = "is champion now" if is_champion else "did not beat the champion, which stays"
-    print(f"Version {number} of {settings.name} {verdict}.")
+    print_verdict(number, verdict, settings)
+
+
+def print_verdict(number: int, verdict: Verdict, settings: TrainSettings) -> None:
+    """Tell what became of the new version, and what is left to do where nobody could tell."""
+    if verdict.is_champion:
+        print(f"Version {number} of {settings.name} is champion now.")
+    elif verdict.obstacle is None:
+        print(f"Version {number} of {settings.name} did not beat the champion, which stays.")
+    else:
+        options = [f"--action promote --version {number} --name {shlex.quote(settings.name)}"]
+        if settings.tracking_uri is not None:
+            options.append(f"--tracking-uri {shlex.quote(redact(settings.tracking_uri))}")
+        print(
+            f"Version {number} of {settings.name} can't be compared with the champion, which "
+            f"stays: {redact(verdict.obstacle)}\n"
+            f"To promote it all the same: ./spark-submit.sh manage_models {' '.join(options)}"
+        )

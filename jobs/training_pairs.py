@@ -68,7 +68,7 @@ def _read_table(spark: SparkSession, uri: str) -> Pairs:
     captions = F.filter("captions", lambda text: F.length(F.trim(text)) > 0)
     rows = table.select(F.col("path").alias("name"), "path", "content", captions.alias("captions"))
     has_captions = F.coalesce(F.size("captions"), F.lit(0)) > 0
-    return Pairs(rows.where(has_captions), _skipped(rows.where(~has_captions), NO_CAPTION))
+    return Pairs(rows.where(has_captions), mark_skipped(rows.where(~has_captions), NO_CAPTION))
 
 
 def _names(spark: SparkSession, uri: str) -> list[str]:
@@ -108,10 +108,12 @@ def _join(images: DataFrame, lines: DataFrame) -> Pairs:
     unique = F.col("copies") == 1
     usable = joined.where(unique & F.col("captions").isNotNull())
     problems = (
-        _skipped(lines.where(~is_whole), MALFORMED),
-        _skipped(joined.where(F.col("path").isNull()), NO_IMAGE),
-        _skipped(joined.where(F.col("captions").isNull()), NO_CAPTION),
-        _skipped(joined.where((F.col("copies") > 1) & F.col("captions").isNotNull()), AMBIGUOUS),
+        mark_skipped(lines.where(~is_whole), MALFORMED),
+        mark_skipped(joined.where(F.col("path").isNull()), NO_IMAGE),
+        mark_skipped(joined.where(F.col("captions").isNull()), NO_CAPTION),
+        mark_skipped(
+            joined.where((F.col("copies") > 1) & F.col("captions").isNotNull()), AMBIGUOUS
+        ),
     )
     skipped = problems[0]
     for problem in problems[1:]:
@@ -120,51 +122,9 @@ def _join(images: DataFrame, lines: DataFrame) -> Pairs:
     return Pairs(usable.select("name", "path", content, "captions"), skipped)
 
 
-def _skipped(frame: DataFrame, reason: str) -> DataFrame:
+def mark_skipped(frame: DataFrame, reason: str) -> DataFrame:
+    """Return `name, reason, detail` of each row, the reason being the same for all."""
     return frame.select("name", F.lit(reason).alias("reason"), F.lit("").alias("detail"))
-
-
-def assign_splits(
-    spark: SparkSession, pairs: DataFrame, settings: PairSettings, *, env_local: bool
-) -> DataFrame:
-    """Add `split`: train, dev, or null where neither is known yet; others are left out."""
-    train = _read_names(spark, settings.train_split, env_local=env_local)
-    dev = _read_names(spark, settings.dev_split, env_local=env_local)
-    in_train, in_dev = F.col("in_train").isNotNull(), F.col("in_dev").isNotNull()
-    marked = pairs
-    for names, column in ((train, "in_train"), (dev, "in_dev")):
-        if names is None:
-            marked = marked.withColumn(column, F.lit(None).cast("boolean"))
-        else:
-            marked = marked.join(names.withColumn(column, F.lit(True)), on="name", how="left")
-    if train is not None:
-        marked = marked.where(in_train | in_dev)
-    split = F.when(in_dev, DEV)
-    if dev is not None:  # else the bytes of each photograph decide
-        split = split.otherwise(TRAIN)
-    placed = marked.withColumn("split", split)
-    return _limited(placed.select("name", "path", "content", "captions", "split"), settings.limit)
-
-
-def _read_names(spark: SparkSession, uri: str | None, *, env_local: bool) -> DataFrame | None:
-    if uri is None:
-        return None
-    qualified = qualify(spark, uri, env_local=env_local)
-    with reported_as(InputError, f"Can't read the split {qualified}"):
-        names = spark.read.text(qualified).select(F.trim("value").alias("name"))
-        names = names.where(F.length("name") > 0).distinct()
-        if names.isEmpty():
-            raise InputError(f"The split {qualified} names nothing.", remedy="Check the file.")
-    return names
-
-
-def _limited(pairs: DataFrame, limit: int) -> DataFrame:
-    if not limit:
-        return pairs
-    from pyspark.sql import Window
-
-    place = F.row_number().over(Window.partitionBy("split").orderBy("name"))
-    return pairs.withColumn("place", place).where(F.col("place") <= limit).drop("place")
 
 
 def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) -> DataFrame:

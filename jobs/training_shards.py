@@ -19,14 +19,13 @@ from pyspark.sql import functions as F
 
 from conf.errors import InputError, UsageError
 from conf.training import PairSettings
-from jobs.training_pairs import DEV, TRAIN, assign_splits, read_pairs, with_content, with_pixels
-from models.training.shards import Example, Shards, write_shards
+from jobs.training_folders import READY, SKIPPED, SKIPPED_COLUMNS, TRAINING, claim_work
+from jobs.training_pairs import DEV, TRAIN, read_pairs, with_content, with_pixels
+from jobs.training_splits import Chosen, assign_splits
+from models.training.shards import Example, Shards, write_shards, write_whole
 from storage.excluded import NOTHING, Exclusions
 from storage.exclusions import is_excluded
 
-SKIPPED = "skipped.tsv"
-TRAINING = "training"
-READY = "shards.json"
 SHOWN = 5
 # How photographs are read; what is withdrawn has a fingerprint of its own.
 NOT_DATA = {"partition_files", "max_skipped_share", "exclusions"}
@@ -43,6 +42,26 @@ class TrainingData:
     skipped: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What became of everything that was asked for; `--limit` lets only a sample be decoded."""
+
+    unpaired: int
+    paired: int
+    broken: int
+    good: int
+
+    @property
+    def total(self) -> int:
+        """What there is, whatever the limit."""
+        return self.unpaired + self.paired
+
+    @property
+    def lost(self) -> int:
+        """What is unusable of it, where the rest is as often broken as the sample."""
+        return self.unpaired + round(self.paired * self.broken / (self.broken + self.good))
+
+
 def open_shards(
     work: Path, settings: PairSettings, *, image_size: int, exclusions: Exclusions = NOTHING
 ) -> TrainingData | None:
@@ -51,10 +70,9 @@ def open_shards(
     Those made before something else was withdrawn don't count. Raises UsageError where they were
     made of other data than the settings name; other contents under the same names go unseen.
     """
-    ready = work / READY
-    if not ready.is_file():
+    facts = _read_facts(work)
+    if facts is None:
         return None
-    facts = json.loads(ready.read_text(encoding="utf-8"))
     if facts["image_size"] != image_size or facts.get("exclusions", "") != exclusions.fingerprint:
         return None
     made_of, asked = facts.get("data", {}), _data_of(settings)
@@ -64,7 +82,19 @@ def open_shards(
             f"{work} holds photographs that were read with another {options}.",
             remedy="Repeat the first options, or choose another --output or --work.",
         )
-    return TrainingData(Shards(work / TRAIN), Shards(work / DEV), facts["skipped"])
+    try:
+        return TrainingData(Shards(work / TRAIN), Shards(work / DEV), facts["skipped"])
+    except InputError:  # a folder is gone or half made: they are made anew
+        return None
+
+
+def _read_facts(work: Path) -> dict[str, Any] | None:
+    """What is known of finished shards; a file that a kill cut short says nothing."""
+    try:
+        facts: dict[str, Any] = json.loads((work / READY).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return facts
 
 
 def make_shards(
@@ -80,20 +110,20 @@ def make_shards(
 
     What an earlier training made of other shards is deleted: it may hold what was withdrawn since.
     """
+    claim_work(work)
+    # First of all: from here on nothing in the folder is finished.
+    (work / READY).unlink(missing_ok=True)
     shutil.rmtree(work / TRAINING, ignore_errors=True)
     pairs = read_pairs(spark, settings, env_local=env_local)
-    chosen = assign_splits(spark, pairs.usable, settings, env_local=env_local)
-    contents = with_content(spark, chosen, settings)
+    chosen = assign_splits(spark, pairs, settings, env_local=env_local)
+    contents = with_content(spark, chosen.pairs, settings)
     if exclusions:  # without a trace in the list of what was skipped, which names files
         image_id = F.sha2("content", 256)
         contents = contents.where(~is_excluded(exclusions, image_id=image_id))
     # Kept on the executors' disks: decoding runs once, on all of them, and streams out after.
     decoded = with_pixels(contents, settings, image_size=image_size).persist(StorageLevel.DISK_ONLY)
-    is_good = F.col("reason").isNull()
-    broken = decoded.where(~is_good).select("name", "reason", "detail")
-    skipped = _note_skipped(pairs.skipped.unionByName(broken), work)
-    good = decoded.where(is_good)
-    _refuse_loss(good.count(), skipped, settings, work)
+    skipped = _account_for(decoded, chosen, settings, work)
+    good = decoded.where(F.col("reason").isNull())
     train, dev = (_write_split(good, split, work, image_size=image_size) for split in (TRAIN, DEV))
     decoded.unpersist()
     facts = {
@@ -102,8 +132,22 @@ def make_shards(
         "exclusions": exclusions.fingerprint,
         "data": _data_of(settings),
     }
-    (work / READY).write_text(json.dumps(facts), encoding="utf-8")
+    write_whole(work / READY, json.dumps(facts))
     return TrainingData(train, dev, skipped)
+
+
+def _account_for(
+    decoded: DataFrame, chosen: Chosen, settings: PairSettings, work: Path
+) -> dict[str, int]:
+    """List and count what is skipped; raises InputError where it is too much."""
+    is_good = F.col("reason").isNull()
+    broken = decoded.where(~is_good).select("name", "reason", "detail")
+    skipped = _note_skipped(chosen.skipped.unionByName(broken), work)
+    good, bad = decoded.where(is_good).count(), broken.count()
+    paired = chosen.all_pairs.count() if settings.limit else good + bad
+    tally = Tally(sum(skipped.values()) - bad, paired=paired, broken=bad, good=good)
+    _refuse_loss(tally, skipped, settings, work)
+    return skipped
 
 
 def _data_of(settings: PairSettings) -> dict[str, Any]:
@@ -114,11 +158,10 @@ def _data_of(settings: PairSettings) -> dict[str, Any]:
 
 def _note_skipped(skipped: DataFrame, work: Path) -> dict[str, int]:
     """List what is skipped in a file and the first few in the log; return counts by reason."""
-    work.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
     with (work / SKIPPED).open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, delimiter="\t")
-        rows.writerow(["name", "reason", "detail"])
+        rows.writerow(SKIPPED_COLUMNS)
         for row in skipped.orderBy("reason", "name").toLocalIterator():
             rows.writerow(row)
             counts[row.reason] += 1
@@ -127,17 +170,18 @@ def _note_skipped(skipped: DataFrame, work: Path) -> dict[str, int]:
     return dict(counts)
 
 
-def _refuse_loss(usable: int, skipped: dict[str, int], settings: PairSettings, work: Path) -> None:
-    lost = sum(skipped.values())
+def _refuse_loss(tally: Tally, skipped: dict[str, int], settings: PairSettings, work: Path) -> None:
     account = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
-    if usable == 0:
+    if tally.good == 0:
         raise InputError(
             f"There is no photograph with a caption to train on ({account or 'nothing found'}).",
             remedy="Check that the captions name the files, and --train-split.",
         )
-    if lost / (lost + usable) > settings.max_skipped_share:
+    if tally.lost / tally.total > settings.max_skipped_share:
+        about = "About " if settings.limit else ""
         raise InputError(
-            f"{lost} of {lost + usable} are unusable ({account}), listed in {work / SKIPPED}.",
+            f"{about}{tally.lost} of {tally.total} are unusable ({account}), "
+            f"listed in {work / SKIPPED}.",
             remedy="Mend the data, or raise --max-skipped-share.",
         )
 

@@ -8,14 +8,19 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conf.errors import EnvironmentFault
 from models.tokenizer import split_words
+
+if TYPE_CHECKING:
+    from pycocoevalcap.meteor.meteor import Meteor
 
 log = logging.getLogger("captionlake")
 Split = Callable[[Sequence[str]], list[str]]
@@ -64,7 +69,8 @@ def score_captions(
     """Score captions[i] against references[i]; both are plain text, nothing tokenized.
 
     ``split`` defaults to `split_by_stanford`, which the published figures use. METEOR takes a
-    Java process of 2 GB, so it is measured only where asked for, and if it runs.
+    Java process of 2 GB, so it is measured only where asked for, and if it runs. SPICE is left
+    out: its Java part needs a download of its own.
     """
     from pycocoevalcap.bleu.bleu_scorer import BleuScorer
     from pycocoevalcap.cider.cider_scorer import CiderScorer
@@ -100,15 +106,28 @@ def _score_meteor(said: list[str], expected: list[list[str]]) -> float | None:
     """METEOR 1.5, or None where its Java part is missing or fails."""
     from pycocoevalcap.meteor.meteor import Meteor
 
-    rows = range(len(said))
+    known = dict(enumerate(expected))
     try:
         scorer = Meteor()
-        known = {row: expected[row] for row in rows}
-        mean, _ = scorer.compute_score(known, {row: [said[row]] for row in rows})
+        try:
+            mean, _ = scorer.compute_score(known, {row: [text] for row, text in enumerate(said)})
+        finally:
+            _make_disposable(scorer)
     except (OSError, ValueError) as error:
         log.info("METEOR is left out: %s", error)
         return None
     return float(mean)
+
+
+def _make_disposable(scorer: Meteor) -> None:
+    """Free the lock that a failed scoring keeps, since the scorer's own `__del__` waits for it.
+
+    The pipe is closed here because closing it fails once the process behind it has gone.
+    """
+    if scorer.lock.locked():
+        scorer.lock.release()
+    with suppress(OSError):
+        scorer.meteor_p.stdin.close()
 
 
 def split_by_rules(sentences: Sequence[str]) -> list[str]:

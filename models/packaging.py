@@ -30,6 +30,7 @@ from models.package import (
     open_package,
     seal_package,
 )
+from models.package_folder import refuse_foreign
 from models.quantization import quantize_encoder
 from models.tokenizer import Tokenizer
 
@@ -48,6 +49,8 @@ def write_package(
     lineage: Mapping[str, Any] | None = None,
 ) -> ModelPackage:
     """Write a package folder in one move, replacing one that is there; rounds the model's weights.
+
+    Raises UsageError where the folder holds anything else, which a package would take the place of.
 
     ``calibration`` is a few hundred training photographs, uint8 [B, S, S, 3], for int8.
     """
@@ -115,6 +118,7 @@ def _save_graphs(model: Captioner, directory: Path, calibration: Pixels) -> None
 
 def _replace(staged: Path, directory: Path) -> None:
     """Rename is the only step that others see; a reader finds the old package or the new one."""
+    refuse_foreign(directory)
     if directory.exists():
         directory.rename(staged.with_name("replaced"))
     staged.rename(directory)

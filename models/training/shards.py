@@ -20,6 +20,7 @@ import numpy.typing as npt
 from conf.errors import InputError
 
 PART_ROWS = 512
+INDEX = "index.json"
 
 
 class Example(NamedTuple):
@@ -53,11 +54,13 @@ class Shards:
 
     def __init__(self, directory: Path) -> None:
         """Open a finished folder; raises InputError when it isn't one."""
-        index = directory / "index.json"
-        if not index.is_file():
-            raise InputError(f"{directory} holds no finished shards.", remedy="Write them anew.")
         self.directory = directory
-        facts = json.loads(index.read_text(encoding="utf-8"))
+        try:
+            facts = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError) as error:
+            raise InputError(
+                f"{directory} holds no finished shards.", remedy="Write them anew."
+            ) from error
         self.image_size: int = facts["image_size"]
         self.fingerprint: str = facts["fingerprint"]
         """SHA-256 over pixels and captions, whatever their order."""
@@ -93,8 +96,15 @@ def write_shards(examples: Iterable[Example], directory: Path, *, image_size: in
         digests += map(_digest, part)
     fingerprint = hashlib.sha256(b"".join(sorted(digests))).hexdigest()
     facts = {"image_size": image_size, "fingerprint": fingerprint}
-    (directory / "index.json").write_text(json.dumps(facts), encoding="utf-8")
+    write_whole(directory / INDEX, json.dumps(facts))
     return Shards(directory)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the earlier one or none, never half of it."""
+    partial = path.with_name(f"partial-{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def _in_parts(examples: Iterable[Example]) -> Iterator[list[Example]]:

@@ -13,7 +13,9 @@ from pyspark.sql import functions as F
 
 from conf.errors import InputError, UsageError
 from conf.training import PairSettings
-from jobs.training_shards import SKIPPED, TrainingData, make_shards, open_shards, stream_rows
+from jobs import training_shards
+from jobs.training_folders import READY, SKIPPED
+from jobs.training_shards import TrainingData, make_shards, open_shards, stream_rows
 from storage.excluded import IMAGE, PATH, Exclusions, digest_of
 from storage.hadoop import jvm
 from tests.services.submitting import wait_until
@@ -188,6 +190,36 @@ def test_withdrawn_photographs_are_left_out_and_older_shards_are_not_used(
         open_shards(folder / "work", settings_of(folder), image_size=SIDE, exclusions=exclusions)
         is not None
     )
+
+
+def test_a_remaking_that_is_killed_leaves_no_shards_that_pass_for_finished(
+    spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards_of(spark, folder, settings_of(folder))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_shards, "_write_split", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make_shards(
+                spark, settings_of(folder), folder / "work", image_size=SIDE * 2, env_local=True
+            )
+    assert not (folder / "work" / READY).exists()
+    assert open_shards(folder / "work", settings_of(folder), image_size=SIDE) is None
+    assert len(shards_of(spark, folder, settings_of(folder)).train) == 4
+
+
+def test_shards_with_a_file_cut_short_are_made_anew(spark: SparkSession, folder: Path) -> None:
+    shards_of(spark, folder, settings_of(folder))
+    for file in (READY, "train/index.json", "dev/index.json"):
+        path = folder / "work" / file
+        whole = path.read_text(encoding="utf-8")
+        path.write_text(whole[:20], encoding="utf-8")
+        assert open_shards(folder / "work", settings_of(folder), image_size=SIDE) is None
+        path.write_text(whole, encoding="utf-8")
+    assert open_shards(folder / "work", settings_of(folder), image_size=SIDE) is not None
 
 
 def test_images_without_captions_option_is_wrong_use(spark: SparkSession, folder: Path) -> None:

@@ -6,10 +6,12 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from conf.errors import ModelError
 from models import efficientnet_lite0
@@ -75,6 +77,35 @@ def test_weights_of_another_network_are_refused_naming_the_layer(tmp_path: Path)
     network = ENCODERS["efficientnet_lite0"].build(SIDE)
     with pytest.raises(ModelError, match=r"does not fit the encoder efficientnet_lite0.*stem"):
         load_encoder_weights(network, tmp_path / "other.weights.h5")
+
+
+def test_an_earlier_form_of_file_of_another_network_is_refused_naming_the_layer(
+    tmp_path: Path,
+) -> None:
+    """The files are written by Keras's own function for the form of its "notop" files."""
+    small, other = (_two_convolutions(channels) for channels in (7, 9))
+    path = tmp_path / "notop.h5"
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, small)
+    load_encoder_weights(_two_convolutions(7), path)
+    with pytest.raises(ModelError, match=r"it has layer second .* where layer second .*9"):
+        load_encoder_weights(other, path)
+    network = ENCODERS["efficientnet_lite0"].build(SIDE)
+    with pytest.raises(ModelError, match=r"it has layer first .*5, 5, 3, 4.* where layer stem"):
+        load_encoder_weights(network, path)
+
+
+def _two_convolutions(channels: int) -> keras.Model:
+    pixels = keras.Input((SIDE, SIDE, 3))
+    first = keras.layers.Conv2D(4, 5, name="first")(pixels)
+    normal = keras.layers.BatchNormalization(name="normal")(first)
+    return keras.Model(pixels, keras.layers.Conv2D(channels, 3, name="second")(normal))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_encoder_takes_its_least_size(name: str) -> None:
+    size = ENCODERS[name].least_size
+    assert all(ENCODERS[name].build(size).output_shape[1:])
 
 
 def test_a_missing_weights_file_is_named() -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from threading import Thread
+
 import pytest
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from models.metrics import score_captions, split_by_rules, split_by_stanford
+from models.metrics import CaptionFigures, score_captions, split_by_rules, split_by_stanford
 
 REFERENCES = [
     ["A dog runs on the grass .", "The brown dog's running, fast!"],
@@ -49,3 +53,26 @@ def test_captions_are_scored_against_their_own_references() -> None:
 def test_figures_have_names_for_mlflow() -> None:
     figures = score_captions(["a dog"] * 3, REFERENCES, split=split_by_rules).figures.as_dict()
     assert {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"} <= figures.keys()
+
+
+@pytest.mark.parametrize("ending", ["exit 1", "read line; exit 1", "echo no number; read line"])
+def test_a_meteor_whose_java_dies_is_left_out_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    java = tmp_path / "java"
+    java.write_text(f"#!/bin/sh\n{ending}\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    figures: list[CaptionFigures] = []
+
+    def score() -> None:
+        scored = score_captions(["a dog"] * 3, REFERENCES, split=split_by_rules, with_meteor=True)
+        figures.append(scored.figures)
+
+    # A scorer that waits for its own lock heeds no signal; a thread of this kind is left behind.
+    scoring = Thread(target=score, daemon=True)
+    scoring.start()
+    scoring.join(timeout=60)
+    assert not scoring.is_alive()
+    assert figures[0].meteor is None
+    assert figures[0].images == 3

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -17,6 +17,7 @@ from conf.evaluation import ManageSettings
 from conf.resolve import Resolved
 from jobs import manage_models
 from jobs.stopping import Stop
+from models.gate import Measurement, Verdict
 from models.package import ModelPackage, open_package
 from models.registry import (
     list_versions,
@@ -35,14 +36,31 @@ class Store(NamedTuple):
     folder: Path
 
     def add(
-        self, package: ModelPackage, name: str, *, cider: float, dev_set: str = "flickr"
+        self,
+        package: ModelPackage,
+        name: str,
+        *,
+        cider: float,
+        dev_set: str = "flickr",
+        beam_width: int = 3,
+        precision: str = "int8",
     ) -> int:
-        figures = {"cider": cider, "bleu_4": 0.2}
-        return register(package, figures=figures, dev_set=dev_set, name=name, tracking_uri=self.uri)
+        return register(
+            package,
+            figures={"cider": cider, "bleu_4": 0.2},
+            measurement=Measurement(dev_set, beam_width, precision),
+            name=name,
+            tracking_uri=self.uri,
+        )
 
     def promote_if_better(
         self, number: int, name: str, *, measure: Callable[[ModelPackage], Mapping[str, float]]
     ) -> bool:
+        return self.judge(number, name, measure=measure).is_champion
+
+    def judge(
+        self, number: int, name: str, *, measure: Callable[[ModelPackage], Mapping[str, float]]
+    ) -> Verdict:
         return promote_if_better(
             number, margin=0.01, measure=measure, name=name, tracking_uri=self.uri
         )
@@ -101,6 +119,7 @@ def test_versions_are_gated_promoted_rolled_back_and_fetched(
     manage_models.main(Resolved(settings, load_environment("local"), {}), Stop())
     told = capsys.readouterr().out
     assert "0.505" in told
+    assert "int8, beam 3" in told
     assert told.count("champion") == 1
 
 
@@ -117,6 +136,60 @@ def test_figures_of_another_dev_set_do_not_count(tiny_package: ModelPackage, sto
 
     assert store.promote_if_better(second, name, measure=measure)
     assert measured == [tiny_package.version]
+
+
+@pytest.mark.parametrize("how", [{"beam_width": 1}, {"precision": "float32"}])
+def test_figures_that_were_measured_otherwise_do_not_count(
+    tiny_package: ModelPackage, store: Store, how: dict[str, Any]
+) -> None:
+    name = f"measured-by-{next(iter(how))}"
+    first = store.add(tiny_package, name, cider=0.60, **how)
+    store.promote_if_better(first, name, measure=must_not_measure)
+    second = store.add(tiny_package, name, cider=0.63)
+    assert not store.promote_if_better(second, name, measure=lambda _: {"cider": 0.63})
+    assert store.champion(name) == first
+
+
+def test_a_version_that_does_not_say_how_it_was_measured_is_measured_again(
+    tiny_package: ModelPackage, store: Store
+) -> None:
+    import mlflow
+
+    name = "untold"
+    first = store.add(tiny_package, name, cider=0.9)
+    store.promote_if_better(first, name, measure=must_not_measure)
+    client = mlflow.MlflowClient(store.uri, store.uri)
+    for tag in ("measured_beam_width", "measured_precision"):
+        client.delete_model_version_tag(name, str(first), tag)
+    second = store.add(tiny_package, name, cider=0.6)
+    assert store.promote_if_better(second, name, measure=lambda _: {"cider": 0.5})
+
+
+def test_a_champion_that_cannot_be_opened_stays(
+    tiny_package: ModelPackage, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "of-another-opencv"
+    first = store.add(tiny_package, name, cider=0.5, dev_set="old")
+    store.promote_if_better(first, name, measure=must_not_measure)
+    second = store.add(tiny_package, name, cider=0.9, dev_set="new")
+    with monkeypatch.context() as patch:
+        patch.setattr("models.package.preprocessing_fingerprint", lambda **_: "f" * 64)
+        verdict = store.judge(second, name, measure=must_not_measure)
+    assert not verdict.is_champion
+    assert "another image preprocessing" in str(verdict.obstacle)
+    assert store.champion(name) == first
+
+
+def test_a_champion_whose_files_are_gone_stays(tiny_package: ModelPackage, store: Store) -> None:
+    name, before = "emptied", store.files()
+    first = store.add(tiny_package, name, cider=0.5, dev_set="old")
+    store.promote_if_better(first, name, measure=must_not_measure)
+    for file in store.files() - before:
+        file.unlink()
+    second = store.add(tiny_package, name, cider=0.9, dev_set="new")
+    verdict = store.judge(second, name, measure=must_not_measure)
+    assert verdict.obstacle is not None
+    assert store.champion(name) == first
 
 
 def test_what_the_registry_lacks_is_one_clear_line(
@@ -162,3 +235,12 @@ def test_a_path_needs_no_mlflow(tmp_path: Path) -> None:
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split() == [str(tmp_path), "False"]
+
+
+def test_registering_where_there_is_no_registry_fails_in_one_line(
+    tiny_package: ModelPackage, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.db").write_text("no database")
+    with pytest.raises(ModelError, match=r"The model registry .* failed: ") as raised:
+        Store(f"sqlite:///{tmp_path}/mlflow.db", tmp_path).add(tiny_package, "late", cider=0.5)
+    assert "\n" not in str(raised.value)

@@ -10,9 +10,10 @@ import pytest
 from conf.errors import UsageError
 from conf.training import TrainSettings
 from jobs.stopping import Stop, Terminated
-from jobs.train_captioner import refuse_remote, train
+from jobs.train_captioner import refuse_remote, size_of, train
+from jobs.training_folders import SKIPPED
 from jobs.training_log import samples_page
-from jobs.training_shards import SKIPPED, TrainingData
+from jobs.training_shards import TrainingData
 from models.package import open_package
 from models.registry import list_versions
 from models.runtime import Runtime, load_runtime
@@ -75,7 +76,7 @@ def test_a_version_becomes_champion_only_if_it_beats_the_champion(
     train(second, data, initial, Stop())
     versions = list_versions(tracking_uri=first.tracking_uri)
     assert [(one.number, one.is_champion) for one in versions] == [(2, False), (1, True)]
-    assert {one.dev_set for one in versions} == {dev.fingerprint}
+    assert {one.measurement.dev_set for one in versions} == {dev.fingerprint}
 
 
 @pytest.mark.parametrize("trainer", ["tensorflow", "jax"])
@@ -139,6 +140,16 @@ def test_a_training_asked_to_stop_writes_no_package(
 def test_the_output_must_be_a_local_folder() -> None:
     with pytest.raises(UsageError, match="--output hdfs://host/model isn't a local folder"):
         refuse_remote(TrainSettings(output="hdfs://host/model"))
+
+
+@pytest.mark.parametrize(("encoder", "least"), [("inception_v3", 75), ("mobilenet_v2", 32)])
+def test_an_image_size_below_what_the_encoder_takes_is_refused(encoder: str, least: int) -> None:
+    fields = {"encoder": encoder, "image_size": least}
+    settings = TrainSettings.model_validate(fields)
+    assert size_of(settings, None) == least
+    smaller = TrainSettings.model_validate(fields | {"image_size": least - 1})
+    with pytest.raises(UsageError, match=f"{least - 1} is too small .* least size is {least}"):
+        size_of(smaller, None)
 
 
 def test_the_samples_page_shows_captions_as_text(tmp_path: Path) -> None:

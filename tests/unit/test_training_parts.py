@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 
+from conf.errors import InputError
 from models.tokenizer import END, START, UNKNOWN
 from models.training.augment import augment_batch
 from models.training.batches import pack_captions, rows_of_step
 from models.training.cider import CiderReward
 from models.training.plan import Phase
 from models.training.selfcritical import advantages, pack_samples
+from models.training.shards import Shards
 from tests.tiny_model import SIDE, random_pixels
 from tests.training_data import make_shards
 
@@ -115,6 +117,19 @@ def test_shards_of_other_photographs_have_another_fingerprint(tmp_path: Path) ->
         for name, seed in (("one", 0), ("same", 0), ("other", 1))
     )
     assert one == same != other
+
+
+def test_an_index_appears_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make_shards(tmp_path, images=2)
+    with pytest.raises(InputError, match="no finished shards"):
+        Shards(tmp_path)
 
 
 def test_the_rate_warms_up_and_then_falls() -> None:

@@ -18,14 +18,12 @@ class Chunk:
     """Files that are inferred together and committed at once.
 
     Attributes:
-        number: from 1.
         files: rows of the pending listing, `path, batch, file_size_bytes, mtime, …`.
         is_awaited: whether somebody waits for the ends of its tasks, so that they should be short.
             The commit of the first chunk waits for a slot that a task of the second holds, and at
             the end of the last the other slots have nothing left to do.
     """
 
-    number: int
     files: pa.Table
     is_awaited: bool = False
 
@@ -52,7 +50,7 @@ def plan_chunks(
     while start < len(sizes):
         stop = _chunk_end(sizes, start, max_files=limit, max_bytes=max_bytes)
         is_awaited = number <= EARLY_CHUNKS or stop == len(sizes)
-        yield Chunk(number, ordered.slice(start, stop - start), is_awaited)
+        yield Chunk(ordered.slice(start, stop - start), is_awaited)
         start, number, limit = stop, number + 1, max_files
 
 

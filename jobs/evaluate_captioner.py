@@ -75,7 +75,7 @@ def caption_all(
     paths = references.files.column("path").to_pylist()
     inference = inference_of(spark, settings, paths, archive=archive, memory=ImageMemory())
     started = time.perf_counter()
-    outcomes = inference.outcomes(Chunk(1, references.files))
+    outcomes = inference.outcomes(Chunk(references.files))
     return Captioned(outcomes, len(paths) / (time.perf_counter() - started))
 
 

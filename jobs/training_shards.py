@@ -22,7 +22,8 @@ from conf.training import PairSettings
 from jobs.training_folders import READY, SKIPPED, SKIPPED_COLUMNS, TRAINING, claim_work
 from jobs.training_pairs import DEV, TRAIN, read_pairs, with_content, with_pixels
 from jobs.training_splits import Chosen, assign_splits
-from models.training.shards import Example, Shards, write_shards, write_whole
+from models.training.shards import Example, Shards, write_shards
+from models.training.whole import written_whole
 from storage.excluded import NOTHING, Exclusions
 from storage.exclusions import is_excluded
 
@@ -132,7 +133,8 @@ def make_shards(
         "exclusions": exclusions.fingerprint,
         "data": _data_of(settings),
     }
-    write_whole(work / READY, json.dumps(facts))
+    with written_whole(work / READY) as partial:
+        partial.write_text(json.dumps(facts), encoding="utf-8")
     return TrainingData(train, dev, skipped)
 
 

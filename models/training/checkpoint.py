@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import ModelError
+from models.training.whole import written_whole
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -53,10 +54,8 @@ def save_checkpoint(
     """Write progress and variables or arrays; the file before stays until the new one is whole."""
     arrays = {f"v{n:04d}": np.asarray(v) for n, v in enumerate(variables)}
     facts = json.dumps({"identity": identity, "progress": dataclasses.asdict(progress)})
-    partial = path.with_suffix(".partial.npz")
-    with partial.open("wb") as file:
+    with written_whole(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, facts=np.asarray(facts), **arrays)
-    partial.replace(path)
 
 
 def read_progress(path: Path, *, identity: str) -> Progress | None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from models.training.augment import augment_batch
 from models.training.shards import MappedRows, Shards
+from models.training.whole import written_whole
 
 Encode = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
 
@@ -46,7 +47,9 @@ def _write_view(
         paths.append(path)
         if not path.exists():
             rows = np.arange(first, min(first + 16 * BATCH, len(shards)))
-            _save_whole(path, encode_rows(encode, shards, rows, view=view, seed=seed))
+            features = encode_rows(encode, shards, rows, view=view, seed=seed)
+            with written_whole(path) as partial:
+                np.save(partial, features)
     return MappedRows(paths)
 
 
@@ -61,10 +64,3 @@ def encode_rows(
             pixels = augment_batch(pixels, seeds=view_seeds(chosen, seed=seed, view=view))
         found.append(np.asarray(encode(pixels), np.float16))
     return np.concatenate(found)
-
-
-def _save_whole(path: Path, features: npt.NDArray[np.float16]) -> None:
-    """Write under another name first, so that a kill leaves no half part behind."""
-    partial = path.with_suffix(".partial.npy")
-    np.save(partial, features)
-    partial.replace(path)

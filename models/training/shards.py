@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import InputError
+from models.training.whole import written_whole
 
 PART_ROWS = 512
 INDEX = "index.json"
@@ -96,15 +97,9 @@ def write_shards(examples: Iterable[Example], directory: Path, *, image_size: in
         digests += map(_digest, part)
     fingerprint = hashlib.sha256(b"".join(sorted(digests))).hexdigest()
     facts = {"image_size": image_size, "fingerprint": fingerprint}
-    write_whole(directory / INDEX, json.dumps(facts))
+    with written_whole(directory / INDEX) as partial:
+        partial.write_text(json.dumps(facts), encoding="utf-8")
     return Shards(directory)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the earlier one or none, never half of it."""
-    partial = path.with_name(f"partial-{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _in_parts(examples: Iterable[Example]) -> Iterator[list[Example]]:

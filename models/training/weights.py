@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.captioner import Captioner
+from models.training.whole import written_whole
 
 BEST = "best.weights.h5"
 
@@ -20,6 +21,5 @@ def freeze_encoder(model: Captioner, *, tuned_share: float) -> None:
 
 def save_weights_whole(model: Captioner, path: Path) -> None:
     """Save weights so that a kill leaves the earlier file, never half a one."""
-    partial = path.with_name(f"partial-{path.name}")
-    model.save_weights(str(partial))
-    partial.replace(path)
+    with written_whole(path) as partial:
+        model.save_weights(str(partial))

@@ -21,7 +21,7 @@ def chunk_of(folder: Path, contents: dict[str, bytes]) -> Chunk:
         (folder / name).write_bytes(content)
     paths = [f"file:{folder / name}" for name in contents]
     sizes = [len(content) for content in contents.values()]
-    return Chunk(1, pa.table({"path": paths, "file_size_bytes": sizes}))
+    return Chunk(pa.table({"path": paths, "file_size_bytes": sizes}))
 
 
 def inference(spark: SparkSession, *, timeout_seconds: float = 20) -> Inference:

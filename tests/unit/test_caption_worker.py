@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pytest
 from pyspark import TaskContext
 
+import udfs.caption
+import udfs.preparation
 from conf.errors import EnvironmentFault
 from models.images import DecodeLimits
 from models.runtime import Caption
@@ -23,7 +26,7 @@ from udfs.budget import WORKER_STAGES, Account, Seconds, ignore
 from udfs.caption import CaptionPlan, CaptionWorker, gpu_address, load_once
 from udfs.outcome import OUTCOME_SCHEMA
 from udfs.preparation import contains, image_key
-from udfs.sources import AssignedLocalFiles, content_rows
+from udfs.sources import AssignedLocalFiles, Content, SourceFile, content_rows
 
 SIZE = 32
 LOADS: list[int] = []
@@ -161,15 +164,73 @@ def test_a_task_on_another_gpu_does_not_get_the_model_of_the_first() -> None:
     assert len(LOADS) == 2
 
 
-@pytest.mark.parametrize("threads", [0, 3])
-def test_the_stages_of_a_task_add_up(threads: int) -> None:
+class Clock:
+    """Stands still, but for what the test's own steps take."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def taking(self, seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*arguments: Any, **options: Any) -> Any:
+            self.now += seconds
+            return function(*arguments, **options)
+
+        return slow
+
+
+def test_the_stages_of_a_task_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    for module in ("udfs.budget", "udfs.preparation"):
+        monkeypatch.setattr(f"{module}.time", clock)
+    monkeypatch.setattr("udfs.budget.seconds_to_first_task", lambda: 0.5)
+    for owner, name, duration in (
+        (udfs.caption, "load_once", 2),
+        (udfs.caption, "as_batch", 1),  # once beside the model, and for each batch of rows
+        (udfs.preparation, "preprocess_safely", 5),
+        (MeanColourRuntime, "encode", 7),
+        (MeanColourRuntime, "generate", 11),
+    ):
+        monkeypatch.setattr(owner, name, clock.taking(duration, getattr(owner, name)))
+
+    def slow_source(_batches: object) -> Iterator[SourceFile]:
+        for index, colour in enumerate(colours(6)):
+            clock.now += 0.25
+            yield SourceFile(str(index), clock.taking(3, partial(Content, png(colour))))
+
     budgets: list[Seconds] = []
-    files = {f"{index}": png(colour, side=800) for index, colour in enumerate(colours(30))}
-    run(files, threads=threads, account=budgets.append)
+    plan = CaptionPlan(FakeModel("test"), DecodeLimits(), batch_images=4, decode_threads=0)
+    for _rows in CaptionWorker(slow_source, plan, account=budgets.append)(iter(())):
+        clock.now += 13  # Spark takes the rows
     (seconds,) = budgets
-    parts = sum(seconds.get(stage, 0.0) for stage in WORKER_STAGES)
-    assert parts == pytest.approx(seconds["tasks"], rel=0.25)
-    assert ("decode_ahead" in seconds, "decode" in seconds) == (threads > 0, threads == 0)
+    expected = {
+        "start": 0.5,
+        "load": 2 + 1,
+        "wait": 6 * 0.25,
+        "read": 6 * 3,
+        "decode": 6 * 5,
+        "encode": 2 * 7,
+        "generate": 2 * 11,
+        "write": 1 + 13,
+    }
+    assert seconds == expected | {"tasks": sum(expected.values())}
+    assert set(expected) == set(WORKER_STAGES)
+
+
+def test_what_decode_threads_do_is_counted_beside_the_task() -> None:
+    budgets: list[Seconds] = []
+    run(
+        {f"{index}": png(colour) for index, colour in enumerate(colours(9))},
+        threads=3,
+        account=budgets.append,
+    )
+    (seconds,) = budgets
+    assert seconds["read_ahead"] > 0
+    assert seconds["decode_ahead"] > 0
+    assert not {"read", "decode"} & set(seconds)
+    assert sum(seconds.get(stage, 0.0) for stage in WORKER_STAGES) <= seconds["tasks"]
 
 
 def test_known_keys_are_found_exactly() -> None:

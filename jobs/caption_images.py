@@ -23,7 +23,8 @@ from jobs.captioning import CaptionRun, Tally
 from jobs.claiming import Settled, settle
 from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
-from jobs.inference import ImageMemory, Keys, inference_of
+from jobs.image_memory import ImageMemory, Keys
+from jobs.inference import inference_of
 from jobs.recording import JOB, Recording, Scene, recorded
 from jobs.session import session
 from jobs.shipping import shipped_package
@@ -110,7 +111,7 @@ def caption(
     # The first queries of a session take seconds, mostly on one core: here they share the cores.
     with (
         beside(scene.spark, lambda: pending_files(scene, settings, stamp)) as found,
-        beside(scene.spark, lambda: start_python(scene.spark)),
+        beside(scene.spark, lambda: None if settings.dry_run else start_python(scene.spark)),
     ):
         with scene.stage("bookkeeping"):
             beginning = look_up(scene.lake, settings.run_id)
@@ -232,13 +233,12 @@ def caption_pending(
         return tally
     budget = scene.spark.sparkContext.accumulator({}, SumOfSeconds())
     with shipped_package(scene.spark, package) as archive, scene.stage("captioning"):
-        keys = known.result()
         inference = inference_of(
             scene.spark,
             settings,
             pending.column("path").to_pylist(),
             archive=archive,
-            memory=ImageMemory(scene.spark.sparkContext.broadcast(keys) if len(keys) else None),
+            memory=ImageMemory(scene.spark.sparkContext, known.result()),
             account=budget.add,
             is_excluded=scene.exclusions.now().holds_image,
         )

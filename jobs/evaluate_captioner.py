@@ -19,7 +19,8 @@ from jobs.cli import required, run_command
 from jobs.evaluation_data import References, read_references
 from jobs.evaluation_page import refuse_page, write_page
 from jobs.evaluation_report import Evaluated, log_evaluation, log_page, print_evaluation
-from jobs.inference import ImageMemory, inference_of
+from jobs.image_memory import ImageMemory
+from jobs.inference import inference_of
 from jobs.session import session
 from jobs.shipping import shipped_package
 from jobs.stopping import Stop
@@ -73,7 +74,9 @@ def caption_all(
 ) -> Captioned:
     """Caption every photograph once; nothing is known before and nothing is kept."""
     paths = references.files.column("path").to_pylist()
-    inference = inference_of(spark, settings, paths, archive=archive, memory=ImageMemory())
+    inference = inference_of(
+        spark, settings, paths, archive=archive, memory=ImageMemory(spark.sparkContext)
+    )
     started = time.perf_counter()
     outcomes = inference.outcomes(Chunk(references.files))
     return Captioned(outcomes, len(paths) / (time.perf_counter() - started))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import WorkerSettings
 from jobs.chunks import Chunk, assign_units
+from jobs.image_memory import ImageMemory
 from jobs.session import task_slots
 from models.images import DecodeLimits
 from models.reasons import Reason
@@ -24,44 +22,9 @@ from storage.unreadable import unreadable_among
 from udfs.budget import Account, ignore
 from udfs.caption import CaptionPlan, CaptionWorker, ShippedModel, as_batch, exclude_nothing
 from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA, Outcome
-from udfs.preparation import image_key
 from udfs.sources import AssignedLocalFiles, Source, content_rows
 
 SHORT_TASK_FILES = 64
-Keys = npt.NDArray[np.uint64]
-
-
-@dataclass(frozen=True)
-class KnownImages:
-    """Images that have a caption, as the worker sees them: sorted 64-bit keys, `uint64 [K]` each.
-
-    Attributes:
-        before: those of earlier runs; None if there are none.
-        recent: those of this run.
-    """
-
-    before: Broadcast[Keys] | None
-    recent: Keys
-
-    def __call__(self) -> list[Keys]:
-        """Return the arrays in the worker."""
-        return [self.recent] if self.before is None else [self.before.value, self.recent]
-
-
-class ImageMemory:
-    """The driver's side of `KnownImages`; grows as chunks are committed."""
-
-    def __init__(self, before: Broadcast[Keys] | None = None) -> None:
-        self._before = before
-        self._recent: set[int] = set()
-
-    def add(self, image_ids: Iterable[str]) -> None:
-        """Remember images whose captions are committed."""
-        self._recent.update(image_key(image_id) for image_id in image_ids)
-
-    def snapshot(self) -> KnownImages:
-        """Return what is known now."""
-        return KnownImages(self._before, np.sort(np.fromiter(self._recent, np.uint64)))
 
 
 @dataclass(frozen=True)
@@ -116,7 +79,7 @@ class Inference:
 
     def without_known_images(self) -> Inference:
         """Return the same inference, which also infers images that have a caption already."""
-        return replace(self, memory=ImageMemory())
+        return replace(self, memory=ImageMemory(self.spark.sparkContext))
 
     def _frame(self, chunk: Chunk) -> tuple[DataFrame, Source]:
         """Local files are opened by the worker itself, which is faster than through the JVM."""

@@ -9,7 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.chunks import Chunk
-from jobs.inference import ImageMemory, Inference
+from jobs.image_memory import ImageMemory
+from jobs.inference import Inference
 from models.images import DecodeLimits
 from tests.captioning import photograph
 from tests.faulty_model import CRASH, HANG, FaultyModel
@@ -34,7 +35,7 @@ def inference(spark: SparkSession, *, timeout_seconds: float = 20) -> Inference:
             batch_images=3,
             decode_threads=0,
         ),
-        memory=ImageMemory(),
+        memory=ImageMemory(spark.sparkContext),
         unit_files=4,
         max_file_bytes=10**6,
     )

@@ -33,6 +33,12 @@ class Submission:
         output, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
         return self.process.returncode, output, errors
 
+    def wait_for_line(self, text: str) -> None:
+        """Read standard error up to a line with this text; `wait` returns what follows it."""
+        assert self.process.stderr is not None
+        if not any(text in line for line in self.process.stderr):
+            raise EOFError(f"the job ended without saying {text!r}")
+
     def terminate(self) -> None:
         """Ask the script to end, as a scheduler does."""
         self.process.send_signal(signal.SIGTERM)

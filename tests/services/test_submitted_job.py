@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,14 +120,17 @@ def test_sigterm_ends_a_run_that_waits_for_another(
     claims = tmp_path / "lake" / "_captionlake" / "claims"
     claims.mkdir(parents=True)
     (claims / "other~1.json").write_text('{"batches": ["in"]}')
-    (claims / "other~1.beat").touch()
+
+    def is_waiting() -> bool:
+        (claims / "other~1.beat").touch()  # the other is alive, however long this start takes
+        return any(claims.glob("waiting~*.json"))
+
     waiting = caption(submit, tiny_package, tmp_path, run_id="waiting")
-    wait_until(lambda: any(claims.glob("waiting~*.json")))
-    time.sleep(1)  # by then it has seen the other's claim
+    wait_until(is_waiting)
+    waiting.wait_for_line("Waiting for run other")
     waiting.terminate()
     code, _, errors = waiting.wait()
     assert code == 143, errors
-    assert "Waiting for run other" in errors
     assert "Traceback" not in errors
     assert not any(claims.glob("waiting~*"))
     assert runs(tmp_path / "lake") == {}

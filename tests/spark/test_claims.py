@@ -79,7 +79,7 @@ def test_claims_on_other_batches_are_no_matter(lake: Lake) -> None:
 
 def test_a_claim_without_signs_of_life_expires(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims_module, "BEAT_SECONDS", 0.2)
-    dead, live = Claims(lake, "dead"), Claims(lake, "live", expiry_seconds=1.0)
+    dead, live = Claims(lake, "dead"), Claims(lake, "live", expiry_seconds=4.0)
     dead._beat()
     with live.hold(["a"]) as claim:
         while "dead" in live.live_runs():

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import timeit
 
 from models.watchdog import EXIT_CODE, guard
 
@@ -53,18 +52,18 @@ def test_a_forked_worker_is_watched_too() -> None:
 
 
 def test_a_decode_in_time_lets_the_process_live() -> None:
-    with guard("/quick.jpg", timeout_seconds=0.2):
+    with guard("/quick.jpg", timeout_seconds=1):
         pass
-    time.sleep(0.5)
+    time.sleep(1.5)
     assert os.getpid()
 
 
 def test_an_error_inside_ends_the_watch() -> None:
     try:
-        with guard("/error.jpg", timeout_seconds=0.2):
+        with guard("/error.jpg", timeout_seconds=1):
             raise ValueError
     except ValueError:
-        time.sleep(0.5)
+        time.sleep(1.5)
 
 
 def test_threads_are_watched_side_by_side() -> None:
@@ -78,11 +77,3 @@ def test_threads_are_watched_side_by_side() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-
-
-def test_watching_costs_next_to_nothing() -> None:
-    def watch() -> None:
-        with guard("/photo.jpg", timeout_seconds=60):
-            pass
-
-    assert min(timeit.repeat(watch, number=1000, repeat=5)) / 1000 < 20e-6

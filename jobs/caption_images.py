@@ -30,7 +30,7 @@ from jobs.session import session
 from jobs.shipping import shipped_package
 from jobs.stage_budget import WAITING
 from jobs.stopping import Stop
-from jobs.summary import print_captions, print_dry_run, print_summary
+from jobs.summary import print_captions, print_pending, print_summary
 from models.identity import pipeline_version
 from models.package import ModelPackage, open_package
 from models.reasons import TRANSIENT
@@ -54,7 +54,7 @@ from udfs.starting import start_python
 DESCRIPTION = """\
 Caption every pending image of a directory or glob into Delta tables.
 
-Without --input and --lake it captions sample photographs into ./lake. Every listed file ends in
+Without any option it captions sample photographs into ./lake. Every listed file ends in
 exactly one row of the table `captions`: captioned, or rejected with a reason. A file is pending if
 it has no row at the present pipeline version, has changed, or failed for a passing reason; a rerun
 over finished files opens none of them.
@@ -67,7 +67,7 @@ exit codes: 0 done, 2 usage, 3 input, 4 model, 5 lake, 6 environment, 7 too many
 def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
     """Run the job from its settings to its summary."""
     settings = resolved.settings
-    demonstration = is_demonstration(settings)
+    demonstration = is_demonstration(resolved)
     if demonstration:
         settings = as_demonstration(settings)
     required(settings, "input", "lake")
@@ -120,11 +120,9 @@ def caption(
         with scene.stage("pending"):
             pending = found.result()
     if settings.dry_run:
-        ended = succeeded_runs(scene.lake, pipeline_version=stamp.pipeline_version)
-        excluded = len(excluded_paths(scene))
-        print_dry_run(scene.listing, pending, ended, excluded=excluded)
+        tell_pending(scene, stamp, pending)
         return
-    refuse_too_much(pending, settings)
+    refuse_too_much(scene, settings, stamp, pending)
     claims = Claims(scene.lake, settings.run_id)
     with claims.hold(pending.column("batch").unique().to_pylist()) as claim:
         settled = settle(
@@ -198,13 +196,22 @@ def stamp_of(settings: CaptionSettings, package: ModelPackage) -> Stamp:
     return Stamp(settings.run_id, package.config.name, package.version, version)
 
 
-def refuse_too_much(pending: pa.Table, settings: CaptionSettings) -> None:
-    """Raise UsageError where more is pending than the run may take on."""
+def tell_pending(scene: Scene, stamp: Stamp, pending: pa.Table) -> None:
+    """Tell what is pending and, from earlier runs, how long it will take."""
+    ended = succeeded_runs(scene.lake, pipeline_version=stamp.pipeline_version)
+    print_pending(scene.listing, pending, ended, excluded=len(excluded_paths(scene)))
+
+
+def refuse_too_much(
+    scene: Scene, settings: CaptionSettings, stamp: Stamp, pending: pa.Table
+) -> None:
+    """Tell what is pending and raise UsageError where it is more than the run may take on."""
     if settings.max_pending is not None and pending.num_rows > settings.max_pending:
+        tell_pending(scene, stamp, pending)
         raise UsageError(
             f"{pending.num_rows} images are pending, more than --max-pending "
-            f"{settings.max_pending}; nothing was captioned.",
-            remedy="Look at them with --dry-run; a new model makes every image pending.",
+            f"{settings.max_pending}.",
+            remedy="A new model makes every image pending; raise --max-pending if that is meant.",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from conf.resolve import Resolved
 from conf.settings import CaptionSettings
 from models.samples import sample_photographs
 
@@ -12,9 +13,11 @@ SAMPLES = Path(".cache/sample-photographs")
 LAKE = "lake"
 
 
-def is_demonstration(settings: CaptionSettings) -> bool:
-    """Tell whether the job was given neither input nor lake."""
-    return settings.input is None and settings.lake is None
+def is_demonstration(resolved: Resolved[CaptionSettings]) -> bool:
+    """Tell whether the job was given nothing: one whose input was forgotten captions no samples."""
+    settings = resolved.settings
+    is_given = settings.input is not None or settings.lake is not None
+    return not is_given and "option" not in resolved.origins.values()
 
 
 def as_demonstration(settings: CaptionSettings) -> CaptionSettings:

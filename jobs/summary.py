@@ -23,7 +23,7 @@ from storage.runs import RunRecord
 BYTES_PER_MEGABYTE = 1e6
 
 
-def print_dry_run(
+def print_pending(
     listing: pa.Table, pending: pa.Table, earlier: Sequence[RunRecord], *, excluded: int = 0
 ) -> None:
     """Tell what a run would do and, from earlier runs, how long it would take."""
@@ -32,7 +32,7 @@ def print_dry_run(
     left_out = f"{excluded} excluded, " if excluded else ""
     print(
         f"{listing.num_rows} files found, {done} already done, {left_out}"
-        f"{pending.num_rows} pending ({megabytes:.1f} MB); nothing was captioned (--dry-run)."
+        f"{pending.num_rows} pending ({megabytes:.1f} MB); nothing was captioned."
     )
     if pending.num_rows:
         print(_estimate(pending.num_rows, earlier))

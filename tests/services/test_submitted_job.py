@@ -60,6 +60,7 @@ def test_the_demonstration_captions_sample_photographs_and_then_has_nothing_to_d
         (("--input", "gone", "--lake", "lake"), 3, "gone"),
         (("--input", "in", "--lake", "lake", "--model", "no-model"), 4, "no-model"),
         (("--input", "in"), 2, "--lake"),
+        (("--run-id", "nightly"), 2, "--input"),
     ],
 )
 def test_wrong_use_ends_in_one_line_with_its_exit_code(

@@ -232,17 +232,18 @@ def test_a_dry_run_tells_the_time_from_an_earlier_run(
     assert "as in run earlier" in told
 
 
-def test_a_run_stops_before_more_work_than_meant(
-    spark: SparkSession, tiny_package: ModelPackage, tmp_path: Path
+def test_a_run_stops_before_more_work_than_meant_and_tells_how_much_it_is(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     fill(tmp_path / "in", 2)
     with pytest.raises(UsageError, match="2 images are pending"):
-        run_job(
-            spark,
-            tiny_package,
-            **places(tmp_path),
-            max_pending=1,
-        )
+        run_job(spark, tiny_package, **places(tmp_path), max_pending=1)
+    assert "2 files found, 0 already done, 2 pending" in capsys.readouterr().out
+    assert captions(tmp_path / "lake") == []
+    assert runs(tmp_path / "lake") == {}
 
 
 def test_too_many_rejects_fail_the_run_after_committing(

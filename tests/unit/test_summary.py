@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from jobs.summary import describe_seconds, print_dry_run
+from jobs.summary import describe_seconds, print_pending
 from storage.runs import RunRecord
 from storage.schemas import LISTING
 
@@ -42,14 +42,14 @@ def test_the_run_of_the_most_similar_size_tells_the_time(
         run("similar", captioned=800, images_per_second=50.0),
         run("large", captioned=90_000, images_per_second=300.0),
     ]
-    print_dry_run(listing(1200), listing(1000), earlier)
+    print_pending(listing(1200), listing(1000), earlier)
     told = capsys.readouterr().out
     assert "1200 files found, 200 already done, 1000 pending" in told
     assert "About 20 s at 50.0 images/s, as in run similar of 2026-11-22 (800 images)." in told
 
 
 def test_without_an_earlier_run_the_time_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
-    print_dry_run(listing(3), listing(3), [])
+    print_pending(listing(3), listing(3), [])
     assert "How long it will take is unknown" in capsys.readouterr().out
 
 

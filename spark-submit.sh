@@ -129,6 +129,8 @@ ship_to_executors() {
   grep -q '^spark\.pyspark\.python \./env/' "$scratch/spark.properties" || return 0
   [[ -f $dist/env.tar.gz ]] ||
     fail "The environment '$(environment)' ships dist/, which isn't there. Run \`make package\` first."
+  [[ -f $dist/.env-of && $(<"$dist/.env-of") == "$(requirements_key) "* ]] ||
+    fail "dist/ was packed from other requirements than this checkout's. Run \`make package\` again."
   "$root/tools/package.sh" --code # never older than the driver's own
   options+=(--archives "$dist/env.tar.gz#env,$dist/captionlake.zip#code")
   options+=(--conf spark.executorEnv.PYTHONPATH=code --files "$dist/gpu_discovery.sh")

@@ -94,18 +94,18 @@ class Job(BaseOperator):
 class CompleteBatch(BaseSensorOperator):
     """Wait until the batch's folder holds `_SUCCESS`, without holding a worker meanwhile."""
 
-    template_fields: Sequence[str] = ("folder",)
+    template_fields: Sequence[str] = ("command",)
 
-    def __init__(self, *, folder: str, **settings: Any) -> None:
+    def __init__(self, *, command: list[str], **settings: Any) -> None:
         super().__init__(mode="reschedule", **settings)
-        self.folder = folder
+        self.command = command
 
     def poke(self, context: Context) -> bool:
         """Look once; a file system that doesn't answer may do so the next time."""
-        code: int = submit(SubprocessHook(), ["check_batch", "--input", self.folder]).exit_code
-        if code == USAGE:
-            raise AirflowFailException("The checkout at CAPTIONLAKE_HOME doesn't fit this DAG.")
-        return code == 0
+        ended = submit(SubprocessHook(), self.command)
+        if ended.exit_code == USAGE:
+            raise AirflowFailException(ended.output)
+        return bool(ended.exit_code == 0)
 
 
 def submit(process: SubprocessHook, command: list[str]) -> Any:
@@ -145,7 +145,7 @@ with DAG(
     run = ["--run-id", RUN_ID]
     batch = CompleteBatch(
         task_id="await_batch",
-        folder=INPUT,
+        command=["check_batch", "--input", INPUT, *environment],
         poke_interval=timedelta(minutes=5),
         timeout=LONGEST_WAIT,
     )
@@ -157,7 +157,7 @@ with DAG(
             *("--model", SETTINGS["model"]),
             *("--max-rejected-share", SETTINGS["max_rejected_share"]),
         ],
-        proof=["check_run", *lake, *run],
+        proof=["check_run", *lake, *run, *environment],
     )
     maintain = Job(task_id="maintain", command=["maintain_tables", *lake, *environment])
     report = Job(

@@ -11,7 +11,7 @@ from conf.resolve import Resolved
 from conf.scheduling import RunSettings
 from jobs.cli import required, run_command
 from jobs.stopping import Stop
-from storage.without_spark import read_run
+from storage.without_spark import read_run, resolve_uri
 
 JOB = "check_run"
 DESCRIPTION = """\
@@ -28,7 +28,8 @@ def main(resolved: Resolved[RunSettings], _: Stop) -> None:
     """Read the run's row and judge it."""
     settings = resolved.settings
     required(settings, "lake", "run_id")
-    lake, run_id = str(settings.lake), str(settings.run_id)
+    lake = resolve_uri(str(settings.lake), env_local=resolved.environment.is_local)
+    run_id = str(settings.run_id)
     row = read_run(lake, run_id)
     if row is None:
         raise ReconciliationError(

@@ -6,23 +6,66 @@ HDFS is found as Hadoop's own client finds it, by the files in `HADOOP_CONF_DIR`
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from xml.etree import ElementTree as ET
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileType
 
-from conf.errors import EnvironmentFault
+from conf.errors import EnvironmentFault, UsageError
 from conf.settings import RUN_ID_PATTERN
 
 # Beside what a path may hold, the separators of scheme, port and container.
 _NOT_ESCAPED = "/:@"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _QUERY = "SELECT * FROM runs WHERE run_id = '{}'"
+
+
+def resolve_uri(uri: str, *, env_local: bool) -> str:
+    """Return a URI with a scheme, as `storage.paths.qualify` understands what the user gave.
+
+    Without a scheme it means the current directory where `env_local` is true, else the default file
+    system of Hadoop's configuration.
+
+    Raises:
+        UsageError: there is no default file system, or nothing says where in it a path begins.
+        EnvironmentFault: Hadoop's configuration can't be read.
+    """
+    if _SCHEME.match(uri):
+        return uri
+    if env_local:
+        return f"file:{Path.cwd() / uri}"
+    default = _default_file_system()
+    if default is None or not uri.startswith("/"):
+        raise UsageError(
+            f"{uri} doesn't say on which file system it lies, nor does HADOOP_CONF_DIR.",
+            remedy="Write the whole URI, such as hdfs:///landing.",
+        )
+    return default.rstrip("/") + uri
+
+
+def _default_file_system() -> str | None:
+    """Return `fs.defaultFS` of the `core-site.xml` in `HADOOP_CONF_DIR`; None without one."""
+    site = Path(os.environ.get("HADOOP_CONF_DIR", "")) / "core-site.xml"
+    if "HADOOP_CONF_DIR" not in os.environ or not site.is_file():
+        return None
+    try:
+        entries = ET.parse(site).iter("property")  # noqa: S314  # the user's own
+    except ET.ParseError as error:
+        raise EnvironmentFault(f"{site} is no XML: {error}.") from error
+    for entry in entries:
+        if entry.findtext("name", "").strip() == "fs.defaultFS":
+            return entry.findtext("value", "").strip() or None
+    return None
 
 
 def file_exists(folder: str, name: str) -> bool:
@@ -53,7 +96,9 @@ def read_run(lake: str, run_id: str) -> dict[str, Any] | None:
     with _reported(lake):
         try:
             table = DeltaTable(_as_url(f"{lake.rstrip('/')}/runs"))
-        except TableNotFoundError:
+        except TableNotFoundError as error:
+            if "unknown scheme" in str(error).lower():
+                raise EnvironmentFault(f"No file system for {lake}: {error}.") from error
             return None
         # Not through Arrow's reader: its threads call Python, and abort it if it is just ending.
         found = QueryBuilder().register("runs", table).execute(_QUERY.format(run_id))
@@ -71,7 +116,7 @@ def _as_url(uri: str) -> str:
 def _reported(uri: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, DeltaError, pa.ArrowException) as error:
         raise EnvironmentFault(
             f"Can't read {uri}: {' '.join(str(error).split())}.",
             remedy="Check the URI, the service and HADOOP_CONF_DIR.",

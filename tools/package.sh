@@ -43,19 +43,20 @@ END
 
 # An environment of its own, without what only training and tests need.
 pack_environment() {
-  local wanted stamp=dist/.env-of extras=() options=() name
+  local wanted stamp=dist/.env-of coming=dist/env-$$.tar.gz extras=() options=() name
   for name in "$@"; do extras+=(--extra "$name"); done
-  wanted=$(cat setup.py constraints.txt <(echo "$@") | sha256sum)
+  wanted="$(requirements_key) $*"
   [[ ! -f dist/env.tar.gz || ! -f $stamp || $(<"$stamp") != "$wanted" ]] || return 0
   say 'Packing the Python environment; this takes a few minutes.'
-  rm -rf build/env dist/env.tar.gz
+  rm -rf build/env
   .venv/bin/python -m venv --without-pip build/env
   .venv/bin/uv pip install --quiet --python build/env/bin/python -c constraints.txt \
     --build-constraints constraints.txt -r setup.py "${extras[@]}"
   for name in "${LEFT_OUT[@]}"; do options+=(--exclude "$name"); done
-  .venv/bin/venv-pack --quiet --prefix build/env --output dist/env.tar.gz --compress-level 1 \
+  .venv/bin/venv-pack --quiet --prefix build/env --output "$coming" --compress-level 1 \
     "${options[@]}"
-  rm -rf build/env
+  rm -rf build/env "$stamp"
+  mv "$coming" dist/env.tar.gz
   echo "$wanted" >"$stamp"
 }
 

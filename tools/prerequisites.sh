@@ -1,4 +1,5 @@
-# Sourced by spark-submit.sh and tools/setup.sh: what a machine must have, each with its remedy.
+# Sourced by spark-submit.sh, tools/setup.sh and tools/package.sh, which set `root`: what a machine
+# must have, each with its remedy.
 # Every failure is one line and exit code 6, the contract's code for a fault of the environment.
 
 readonly EXIT_ENVIRONMENT=6
@@ -25,6 +26,9 @@ check_java() {
     *) fail "Java ${version:-of an unknown version} ($java) can't run Spark 4.2 here. $remedy" ;;
   esac
 }
+
+# Tells one checkout's requirements from another's.
+requirements_key() { cat "$root/setup.py" "$root/constraints.txt" | sha256sum | head -c 16; }
 
 # Prints the Python that makes the virtual environment.
 find_python() {

@@ -5,7 +5,7 @@
 # Takes milliseconds when nothing changed; two at once take turns; an interrupted one goes on.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P) # as spark-submit.sh names it
 cd "$root"
 source tools/prerequisites.sh
 readonly LOG=$root/.cache/setup.log
@@ -62,6 +62,7 @@ make_environment() {
   [[ -f .venv/.made-in && $(<.venv/.made-in) == "$root" ]] || rm -rf .venv
   [[ -x .venv/bin/python ]] || "$python" -m venv .venv >>"$LOG" 2>&1 || explain_failure
   pwd >.venv/.made-in
+  rm -f .venv/.captionlake-* # of other profiles, whose packages change with these
   install_packages "$extras" || explain_failure
   wanted | tee .venv/.captionlake-run >".venv/.captionlake-$1" # each holds what run needs
   say "The environment is ready after $((SECONDS - started)) s."
@@ -124,7 +125,8 @@ fetch_jars() {
     explain_failure
   (cd "$ivy/jars" && grep -v '^#' "$root/tools/$list.txt" | sha256sum --check --quiet) \
     >>"$LOG" 2>&1 || fail "A fetched jar isn't the one of tools/$list.txt; see $LOG."
-  mv "$ivy/jars"/*.jar "$folder/"
+  find "$folder" -maxdepth 1 -name '*.jar' -delete # of other versions
+  (cd "$ivy/jars" && mv -t "$root/$folder" $(awk '!/^#/ { print $2 }' "$root/tools/$list.txt"))
   rm -rf "$ivy"
   sha256sum <"tools/$list.txt" >"jars/.$list"
 }

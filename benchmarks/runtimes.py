@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of photographs (default: samples)")
     parser.add_argument("--count", type=int, default=128, help="images per round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--beam-width", type=int, default=1)
     options = parser.parse_args()
     files = sorted(options.images.iterdir()) if options.images else list(sample_photographs())

@@ -24,7 +24,7 @@ from jobs.stopping import Stop
 from storage.claims import Claims
 from storage.excluded import Exclusions
 from storage.exclusions import ExclusionList
-from storage.forgetting import Withdrawal, withdraw
+from storage.forgetting import Withdrawal, Withdrawn, withdraw
 from storage.hadoop import read_text, reported_as
 from storage.lake import Lake, open_existing_lake
 from storage.maintenance import (
@@ -61,6 +61,7 @@ class Account:
     done: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     reports: list[str] = field(default_factory=list)
+    withdrawn: Withdrawn = field(default_factory=lambda: Withdrawn(frozenset(), {}))
 
     @contextmanager
     def step(self, name: str, stop: Stop) -> Iterator[None]:
@@ -88,13 +89,16 @@ def read_requests(
     """Return what is to be forgotten.
 
     Raises:
-        InputError: the file of requests can't be read.
+        InputError: the file of requests can't be read, or isn't UTF-8.
     """
     asked = [settings.forget, settings.forget_hash]
     if settings.forget_file is not None:
         uri = qualify(spark, settings.forget_file, env_local=env_local)
         with reported_as(InputError, f"Can't read {uri}", remedy="Check --forget-file."):
-            text = read_text(spark, uri)
+            try:
+                text = read_text(spark, uri)
+            except UnicodeDecodeError as error:
+                raise InputError(f"{uri} isn't UTF-8.", remedy="Convert it.") from error
         if text is None:
             raise InputError(f"There is no file {uri}.", remedy="Check --forget-file.")
         asked += text.splitlines()
@@ -121,7 +125,20 @@ def maintain(lake: Lake, settings: MaintainSettings, asked: Withdrawal, stop: St
             clean(lake, settings, account, stop)
             recording.row = replace(recording.row, stage_seconds=account.seconds)
             print_account(account, before, sizes(lake))
+            refuse_unread(account.withdrawn)
     return account
+
+
+def refuse_unread(withdrawn: Withdrawn) -> None:
+    """Raise InputError where the bytes of a photograph to forget could not be read."""
+    if withdrawn.unreadable:
+        reason = next(iter(withdrawn.unreadable.values()))
+        raise InputError(
+            f"{len(withdrawn.unreadable)} photographs to forget can't be read now (for one: "
+            f"{reason}). Their paths are withdrawn and all else was done, but a copy that has no "
+            "row yet may still be captioned.",
+            remedy="Ask again when they can be read, or use --forget-hash.",
+        )
 
 
 def refuse_short_retention(settings: MaintainSettings, others: set[str]) -> None:
@@ -157,7 +174,7 @@ def forget(lake: Lake, asked: Withdrawal, run_id: str, account: Account, stop: S
     """Put what is asked on the exclusion list, and return the whole list."""
     if asked.paths or asked.images:
         with account.step("forget", stop):
-            withdraw(lake, asked, run_id=run_id)
+            account.withdrawn = withdraw(lake, asked, run_id=run_id)
     return ExclusionList(lake.spark, lake.exclusions_uri).now()
 
 
@@ -210,6 +227,11 @@ def sizes(lake: Lake) -> dict[str, Size]:
 def print_account(account: Account, before: dict[str, Size], after: dict[str, Size]) -> None:
     """Tell what was done, and files and bytes before and after."""
     print(", ".join(f"{count} {what}" for what, count in account.done.items()))
+    if account.withdrawn.unknown:  # not named: what was withdrawn stays in no log
+        print(
+            f"{len(account.withdrawn.unknown)} of the paths to forget have no row, and nothing "
+            "lies there; they are withdrawn, but check their spelling."
+        )
     for name in account.reports:
         print(f"deleted reports/{name}; report_run makes it again without the photograph")
     for name, now in after.items():

@@ -115,7 +115,10 @@ def _contents(spark: SparkSession, paths: Sequence[str]) -> Iterator[tuple[str, 
             yield path, data
     if not remote:
         return
-    reader = BinaryReader(spark, remote, max_file_bytes=MOST_BYTES)
+    try:
+        reader = BinaryReader(spark, remote, max_file_bytes=MOST_BYTES)
+    except JAVA_ERRORS:  # the folder may not be listed, or its storage is down
+        return
     for path in remote:
         try:
             for row in reader.frame([path], partitions=1).collect():

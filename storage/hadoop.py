@@ -50,7 +50,11 @@ def write_text(spark: SparkSession, path: str, text: str) -> None:
 
 
 def read_text(spark: SparkSession, path: str) -> str | None:
-    """Return a small UTF-8 file's text; None if there is no such file."""
+    """Return a small UTF-8 file's text without a byte order mark; None if there is no such file.
+
+    Raises:
+        UnicodeDecodeError: it is of another encoding.
+    """
     try:
         stream = file_system(spark, path).open(hadoop_path(spark, path))
     except JAVA_ERRORS as error:
@@ -58,7 +62,7 @@ def read_text(spark: SparkSession, path: str) -> str | None:
             return None
         raise
     try:
-        return bytes(stream.readAllBytes()).decode("utf-8")
+        return bytes(stream.readAllBytes()).decode("utf-8-sig")
     finally:
         stream.close()
 

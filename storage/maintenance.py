@@ -61,31 +61,36 @@ def delete_excluded(lake: Lake, exclusions: Exclusions) -> int:
             return 0
         gone = lake.spark.createDataFrame(keys, lake.captions().select(*_KEY).schema)
         batches = sorted({key.batch for key in keys})
-        return _delete(
-            lake.spark, lake.captions_uri, gone, _KEY, in_batches(F.col("old.batch"), batches)
-        )
+        within = in_batches(F.col("old.batch"), batches)
+        return retried(lambda: _delete(lake.spark, lake.captions_uri, gone, _KEY, within))
 
 
 def delete_superseded(lake: Lake, *, older_than_days: int) -> int:
     """Delete the rows of pipeline versions that no row of `captions_latest` in their batch has.
 
-    A version goes from a batch as a whole, and only once its youngest row there is that old.
+    A version goes from a batch as a whole, and only once its youngest row there is that old; one
+    that a run under way captions its batches with stays.
     """
-    create_views(lake)
     before = F.lit(datetime.now(UTC) - timedelta(days=older_than_days))
-    pair = ("batch", "pipeline_version")
     with reported_as(LakeError, f"Can't write {lake.captions_uri}"):
-        needed = lake.spark.table("captions_latest").select(*pair).distinct()
-        youngest = lake.captions().groupBy(*pair).agg(F.max("captioned_at").alias("youngest"))
-        old = youngest.where(F.col("youngest") < before).select(*pair)
-        gone = old.join(needed, on=list(pair), how="left_anti").collect()
-        if not gone:
-            return 0
-        batches = sorted({row.batch for row in gone})
-        frame = lake.spark.createDataFrame(gone, old.schema)
-        return _delete(
-            lake.spark, lake.captions_uri, frame, pair, in_batches(F.col("old.batch"), batches)
-        )
+        return retried(lambda: _delete_superseded(lake, before))
+
+
+def _delete_superseded(lake: Lake, before: Column) -> int:
+    create_views(lake)
+    pair = ("batch", "pipeline_version")
+    running = lake.runs().where(F.col("state") == F.lit("running"))
+    in_work = running.select(F.explode("batches").alias("batch"), "pipeline_version")
+    needed = lake.spark.table("captions_latest").select(*pair).union(in_work).distinct()
+    youngest = lake.captions().groupBy(*pair).agg(F.max("captioned_at").alias("youngest"))
+    old = youngest.where(F.col("youngest") < before).select(*pair)
+    gone = old.join(needed, on=list(pair), how="left_anti").collect()
+    if not gone:
+        return 0
+    batches = sorted({row.batch for row in gone})
+    is_old = in_batches(F.col("old.batch"), batches) & (F.col("old.captioned_at") < before)
+    frame = lake.spark.createDataFrame(gone, old.schema)
+    return _delete(lake.spark, lake.captions_uri, frame, pair, is_old)
 
 
 def delete_old_runs(lake: Lake, *, older_than_days: int) -> int:
@@ -108,28 +113,21 @@ def delete_old_runs(lake: Lake, *, older_than_days: int) -> int:
         if not gone:
             return 0
         frame = lake.spark.createDataFrame(gone, old.schema)
-        return _delete(lake.spark, lake.runs_uri, frame, ("run_id",), F.lit(True))
+        return retried(lambda: _delete(lake.spark, lake.runs_uri, frame, ("run_id",), F.lit(True)))
 
 
 def _delete(
     spark: SparkSession, uri: str, gone: DataFrame, key: Sequence[str], within: Column
 ) -> int:
-    """Delete the rows that have one of the keys; tried again where another commit came first."""
+    """Delete the rows that have one of the keys; a conflict where another commit came first."""
     same = within
     for name in key:
         same = same & (F.col(f"old.{name}") == F.col(f"gone.{name}"))
-
-    def merge() -> int:
-        table = DeltaTable.forPath(spark, uri).alias("old")
-        (result,) = (
-            table.merge(gone.coalesce(1).alias("gone"), same)
-            .whenMatchedDelete()
-            .execute()
-            .collect()
-        )
-        return int(result["num_deleted_rows"])
-
-    return retried(merge)
+    table = DeltaTable.forPath(spark, uri).alias("old")
+    (result,) = (
+        table.merge(gone.coalesce(1).alias("gone"), same).whenMatchedDelete().execute().collect()
+    )
+    return int(result["num_deleted_rows"])
 
 
 def compact(spark: SparkSession, uri: str) -> int:

@@ -155,13 +155,15 @@ def _mark_interrupted(lake: Lake, dead: Collection[str]) -> list[str]:
 
 
 def hide_in_arguments(lake: Lake, paths: Collection[str]) -> None:
-    """Take the names of withdrawn files out of the arguments of the runs that named them.
+    """Take the names of withdrawn files out of the arguments of the ended runs that named them.
+
+    The row of a run under way is its own to write; the next request of that kind reaches it.
 
     Raises:
         LakeError: the table can't be read or written.
     """
     names = {path.rpartition("/")[2] for path in paths}
-    records = _read(lake, lake.runs())
+    records = _read(lake, lake.runs().where(F.col("state") != F.lit("running")))
     told = [(record, _without_names(record.arguments, names)) for record in records]
     changed = [replace(run, arguments=hidden) for run, hidden in told if hidden != run.arguments]
     if changed:

@@ -19,7 +19,6 @@ from pyspark.sql.types import (
 SCHEMA_VERSION = 3
 SCHEMA_VERSION_PROPERTY = "captionlake.schema_version"
 BATCH_DEPTH_PROPERTY = "captionlake.batch_depth"
-TABLE_PROPERTY = "captionlake.table"
 
 _TEXT, _INT, _BIG, _REAL, _TIME = (
     StringType(),

@@ -18,7 +18,8 @@ from models.images import preprocess_image
 from models.package import ModelPackage, open_package
 from models.runtime import CaptionRuntime, Pixels, load_runtime
 
-CORES = os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0))  # as Spark counts them
+cv2.setNumThreads(1)  # as in the pipeline: workers share the cores
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,6 @@ class Model:
 
     def __init__(self, folder: str, counts: str, threads: int) -> None:
         """Load it as the pipeline does: int8, greedy, unpinned threads."""
-        cv2.setNumThreads(1)
         count_inferences(Path(counts))
         package: ModelPackage = open_package(folder)
         self._runtime: CaptionRuntime = load_runtime(package, threads=threads)

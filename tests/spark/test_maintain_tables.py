@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -203,6 +204,34 @@ def test_a_folder_is_not_forgotten_by_mistake(lake: Lake, tmp_path: Path) -> Non
         forget(lake, f"file:{tmp_path}")
 
 
+def test_a_photograph_that_can_not_be_read_holds_up_nothing_else(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    paths = [f"file:{tmp_path}/pipe.png", "file:/in/mine", "file:/in/misspelt"]
+    add_captions(lake, ("file:/in/mine", "p1", NOON), ("file:/in/yours", "p1", NOON))
+    requests = tmp_path / "requests.txt"
+    requests.write_text("\n".join(paths))
+    with pytest.raises(InputError, match=r"1 photographs .* no regular file"):
+        keep(lake, forget_file=str(requests))
+    assert [row.path for row in lake.captions().collect()] == ["file:/in/yours"]
+    exclusions = ExclusionList(lake.spark, lake.exclusions_uri).now()
+    assert exclusions.paths_among(paths) == set(paths)
+    assert "1 of the paths to forget have no row" in capsys.readouterr().out
+
+
+def test_requests_are_read_with_a_byte_order_mark_and_in_no_other_encoding(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    requests = tmp_path / "requests.txt"
+    chosen = MaintainSettings(forget_file=str(requests))
+    requests.write_bytes("file:/in/müller.jpg\r\n".encode("utf-8-sig"))
+    assert read_requests(spark, chosen, env_local=True).paths == {"file:/in/müller.jpg"}
+    requests.write_bytes("file:/in/müller.jpg\n".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        read_requests(spark, chosen, env_local=True)
+
+
 def test_a_list_sees_what_is_withdrawn_after_it_was_made(lake: Lake) -> None:
     exclusions = ExclusionList(lake.spark, lake.exclusions_uri)
     assert not exclusions.now()
@@ -221,6 +250,16 @@ def test_superseded_versions_go_once_old_and_a_rollback_keeps_its_own(lake: Lake
     assert delete_superseded(lake, older_than_days=30) == 2
     assert latest(lake) == before
     assert {row.pipeline_version for row in lake.captions().collect()} == {"p2", "p3"}
+
+
+def test_a_superseded_version_stays_where_a_run_under_way_captions_with_it(lake: Lake) -> None:
+    for version in ("p1", "p2"):
+        add_captions(lake, ("file:/1", version, LONG_AGO), ("file:/2", version, LONG_AGO))
+    add_run(lake, "r2", "p2", LONG_AGO)
+    add_run(lake, "rollback", "p1", datetime.now(UTC), state="running")
+    assert delete_superseded(lake, older_than_days=30) == 0
+    add_run(lake, "rollback", "p1", datetime.now(UTC), state="failed")
+    assert delete_superseded(lake, older_than_days=30) == 2
 
 
 def test_old_runs_go_but_those_that_the_latest_captions_need(lake: Lake) -> None:

@@ -3,7 +3,8 @@
 Every contestant captions the same photographs with the same exported model, each in a process of
 its own, one after the other; who has settings to choose gets the best of a sweep over a part of the
 photographs. Inferences must equal files, or the round fails. Finished rounds are kept as JSON
-lines: a run that was interrupted goes on where it stopped, and `--repeats` can grow.
+lines: a run that was interrupted goes on where it stopped, and `--repeats` can grow. Other code,
+other packages or another machine begin anew.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from benchmarks.shared.counting import counted
 from benchmarks.shared.hdfs import hdfs_with
 from benchmarks.shared.packages import DEFAULT, prepare_package
 from benchmarks.shared.photographs import prepare_photographs
-from benchmarks.shared.results import Results, Round, Setting
+from benchmarks.shared.results import Results, Round, Setting, state_of_the_code
 from benchmarks.shared.table import BARE, PIPELINE, as_markdown, replace_in
 
 HDFS = "pipeline, HDFS"
@@ -63,7 +64,7 @@ def main() -> None:
     """Measure what is not measured yet, and print the table."""
     options = _options()
     cache = options.cache.resolve()
-    results = Results(options.results)
+    results = Results(options.results or cache / f"throughput-{state_of_the_code()}.jsonl")
     stage = Stage(cache, options)
     with ExitStack() as stack:
         if "hdfs" in options.contestants and not options.table_only:
@@ -71,7 +72,14 @@ def main() -> None:
             stage.hdfs_uri = stack.enter_context(hdfs_with(folders, cache=cache))
         for model, repeat, name in stage.programme():
             measure(stage, results, SHORT_NAMES[name], model=model, repeat=repeat)
-    shown = [one for one in results.rounds if one.photographs == stage.photographs.name]
+    asked = {SHORT_NAMES[name] for name in options.contestants}
+    shown = [
+        one
+        for one in results.rounds
+        if one.photographs == stage.photographs.name
+        and one.model in options.models
+        and one.contestant in asked
+    ]
     table = as_markdown(shown, command=f'make bench ARGS="{" ".join(sys.argv[1:])}"')
     print(table)
     if options.write:
@@ -88,7 +96,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=[DEFAULT, "inception_v3"])
     parser.add_argument("--contestants", nargs="+", default=[*SHORT_NAMES], choices=SHORT_NAMES)
     parser.add_argument("--cache", type=Path, default=Path(".cache/bench"))
-    parser.add_argument("--results", type=Path, default=Path(".cache/bench/throughput.jsonl"))
+    parser.add_argument(
+        "--results", type=Path, help="file of finished rounds (default: one per state of the code)"
+    )
     parser.add_argument("--write", type=Path, help="Markdown file that takes the table")
     parser.add_argument("--table-only", action="store_true", help="measure nothing")
     return parser.parse_args()

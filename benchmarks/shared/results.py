@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,16 @@ def describe_machine() -> str:
         f"{len(names)} cores ({names[0] if names else platform.machine()}), "
         f"{int(memory) / 2**20:.0f} GiB, {platform.system()} {platform.release()}"
     )
+
+
+def state_of_the_code() -> str:
+    """Return what tells code, packages and machine of other figures from those of now."""
+    state = hashlib.sha256(describe_machine().encode())
+    folders = ("conf", "models", "udfs", "storage", "jobs", "benchmarks")
+    files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+    for file in [ROOT / "constraints.txt", ROOT / "conf" / "local.toml", *files]:
+        state.update(file.read_bytes())
+    return state.hexdigest()[:12]
 
 
 def median(values: Sequence[float]) -> float:

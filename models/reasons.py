@@ -53,7 +53,7 @@ DESCRIPTIONS: dict[Reason, str] = {
     Reason.UNSUPPORTED_FORMAT: "An image, but of a format or variant that is not read.",
     Reason.TRUNCATED: "The image ends before its last pixel.",
     Reason.CORRUPT: "The image is whole in length but its content can't be decoded.",
-    Reason.TOO_LARGE: "More bytes or more pixels than the configured limits.",
+    Reason.TOO_LARGE: "More bytes or pixels than the limits allow, or a JPEG of too many scans.",
     Reason.OUT_OF_RANGE: "A floating-point image with values that are not finite in 0 to 1.",
     Reason.VANISHED: "Listed, but gone when it was read.",
     Reason.CHANGED: "Size or modification time differ between listing and reading.",

@@ -1,19 +1,31 @@
-"""What listing and reading must agree on: the text of a file's name, and its modification time."""
+"""What all must agree on who name files: schemes, the text of a name, and modification times."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 LOCAL_SCHEME = "file:"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Spark writes timestamps of the years 1 to 9999; a file may claim any.
 EARLIEST_US, LATEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:(?=/)")
 _ESCAPE = r"x(5c|[89a-f][0-9a-f])"
 _WRITTEN_OUT = re.compile(rf"\\{_ESCAPE}")
 # Python holds a byte that is no UTF-8 as one of these surrogates (PEP 383).
 _TO_WRITE_OUT = re.compile(rf"[\udc80-\udcff]|\\(?={_ESCAPE})")
+
+
+def has_scheme(uri: str) -> bool:
+    """Whether a path or URI says on which file system it lies; the name `a:b.jpg` does not."""
+    return _SCHEME.match(uri) is not None
+
+
+def from_here(uri: str) -> str:
+    """Return a path without a scheme as one from the current directory, anything else as it is."""
+    return uri if has_scheme(uri) else f"{LOCAL_SCHEME}{Path.cwd() / uri}"
 
 
 def clamp_mtime(microseconds: int) -> int:

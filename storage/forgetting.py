@@ -64,15 +64,14 @@ def withdraw(lake: Lake, asked: Withdrawal, *, run_id: str) -> Withdrawn:
         LakeError: the lake can't be read or written.
     """
     now = _images_now(lake.spark, asked.paths)
-    images = asked.images | {image for image in now.images.values() if image is not None}
+    images = asked.images | now.images
     with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
         images |= _known(lake, "path", asked.paths, "image_id")
         with_rows = _known(lake, "path", asked.paths, "path")
         named = asked.paths | _known(lake, "image_id", images, "path")
     exclude(lake, paths=asked.paths, images=images, run_id=run_id)
     hide_in_arguments(lake, named)
-    unknown = asked.paths - with_rows - now.images.keys() - now.unreadable.keys()
-    return Withdrawn(unknown, now.unreadable)
+    return Withdrawn(asked.paths - with_rows - now.there, now.unreadable)
 
 
 def _known(lake: Lake, key: str, values: Collection[str], wanted: str) -> frozenset[str]:
@@ -84,32 +83,45 @@ def _known(lake: Lake, key: str, values: Collection[str], wanted: str) -> frozen
 
 
 class _Now(NamedTuple):
-    """What lies at paths now: image ids (None of a file without bytes), or why they are unknown."""
+    """What lies at paths now: which of them exist, their image ids, and why others are unknown."""
 
-    images: dict[str, str | None]
+    there: frozenset[str]
+    images: frozenset[str]
     unreadable: dict[str, str]
 
 
 def _images_now(spark: SparkSession, paths: Collection[str]) -> _Now:
-    now = _Now({}, {})
+    images: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    remote = []
     for path in sorted(paths):
         try:
-            entry = stat_local(path) if is_local(path) else stat_remote(spark, path)
-            if entry is not None and entry.is_folder:
-                raise InputError(
-                    f"{path} is a folder.",
-                    remedy="Name each photograph, or list them with --forget-file.",
-                )
-            if entry is not None:
-                now.images[path] = _local_image(path) if is_local(path) else None
+            if not _is_there(spark, path):
+                continue
+            if is_local(path):
+                images[path] = _local_image(path)
+            else:
+                remote.append(path)
         except OSError as error:
-            now.unreadable[path] = error.strerror or type(error).__name__
+            unreadable[path] = error.strerror or type(error).__name__
         except JAVA_ERRORS as error:
-            now.unreadable[path] = one_line(error)
-    remote = [path for path in now.images if not is_local(path)]
+            unreadable[path] = one_line(error)
     if remote:
-        _read_remote(spark, remote, now)
-    return now
+        found, failures = _remote_images(spark, remote)
+        images |= found
+        unreadable |= failures
+    there = frozenset([*images, *unreadable, *remote])
+    return _Now(there, frozenset(images.values()), unreadable)
+
+
+def _is_there(spark: SparkSession, path: str) -> bool:
+    entry = stat_local(path) if is_local(path) else stat_remote(spark, path)
+    if entry is not None and entry.is_folder:
+        raise InputError(
+            f"{path} is a folder.",
+            remedy="Name each photograph, or list them with --forget-file.",
+        )
+    return entry is not None
 
 
 def _local_image(path: str) -> str:
@@ -120,26 +132,34 @@ def _local_image(path: str) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _read_remote(spark: SparkSession, paths: Sequence[str], now: _Now) -> None:
-    """Read all at once and, if that fails, one by one to tell which it was."""
+def _remote_images(
+    spark: SparkSession, paths: Sequence[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return image ids by path, and why other files can't be read; an empty file is in neither.
+
+    All are read at once and, only if that fails, one by one to tell which it was.
+    """
+    images: dict[str, str] = {}
+    failures: dict[str, str] = {}
     try:
-        now.images.update(_remote_images(spark, paths))
+        reader = BinaryReader(spark, paths, max_file_bytes=MOST_BYTES)
     except JAVA_ERRORS as error:
-        if len(paths) > 1:
-            for path in paths:
-                _read_remote(spark, [path], now)
-            return
-        now.unreadable[paths[0]] = one_line(error)
-    for path in paths:
-        if now.images[path] is None and path not in now.unreadable:
-            ((reason, detail),) = probe_unread(spark, [path]).values()
-            if reason == UNREADABLE:
-                now.unreadable[path] = detail
-    for path in now.unreadable.keys() & now.images.keys():
-        del now.images[path]
+        return images, dict.fromkeys(paths, one_line(error))
+    try:
+        images = _hashes(reader, paths)
+    except JAVA_ERRORS:
+        for path in paths:
+            try:
+                images |= _hashes(reader, [path])
+            except JAVA_ERRORS as error:
+                failures[path] = one_line(error)
+    unread = [path for path in paths if path not in images and path not in failures]
+    for path, (reason, detail) in probe_unread(spark, unread).items():
+        if reason == UNREADABLE:
+            failures[path] = detail
+    return images, failures
 
 
-def _remote_images(spark: SparkSession, paths: Sequence[str]) -> dict[str, str]:
-    reader = BinaryReader(spark, paths, max_file_bytes=MOST_BYTES)
+def _hashes(reader: BinaryReader, paths: Sequence[str]) -> dict[str, str]:
     rows = reader.frame(paths, partitions=1).select("path", F.sha2("content", 256)).collect()
     return {row[0]: row[1] for row in rows}

@@ -8,15 +8,14 @@ names that are no UTF-8 are written as `conf.filesystem` says.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from conf.errors import InputError
+from conf.filesystem import from_here
 from storage.hadoop import file_system, hadoop_path, reported_as
 
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:(?=/)")
 _GLOB_CHARACTERS = re.compile(r"[*?\[{\\]")
 _HDFS_PORT = 8020
 # In these schemes the part before the @ is the container, not a user.
@@ -35,9 +34,7 @@ def qualify(spark: SparkSession, uri: str, *, env_local: bool) -> str:
     Raises:
         InputError: not a path, or of a filesystem that is unknown here.
     """
-    text = uri
-    if env_local and not _SCHEME.match(uri):
-        text = f"file:{Path.cwd() / uri}"
+    text = from_here(uri) if env_local else uri
     with reported_as(InputError, f"{uri!r} isn't a usable path"):
         system = file_system(spark, text)
         home = system.getUri()

@@ -7,7 +7,6 @@ HDFS is found as Hadoop's own client finds it, by the files in `HADOOP_CONF_DIR`
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +21,11 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileType
 
 from conf.errors import EnvironmentFault, UsageError
+from conf.filesystem import from_here, has_scheme
 from conf.settings import RUN_ID_PATTERN
 
 # Beside what a path may hold, the separators of scheme, port and container.
 _NOT_ESCAPED = "/:@"
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _QUERY = "SELECT * FROM runs WHERE run_id = '{}'"
 
 
@@ -40,10 +39,8 @@ def resolve_uri(uri: str, *, env_local: bool) -> str:
         UsageError: there is no default file system, or nothing says where in it a path begins.
         EnvironmentFault: Hadoop's configuration can't be read.
     """
-    if _SCHEME.match(uri):
-        return uri
-    if env_local:
-        return f"file:{Path.cwd() / uri}"
+    if env_local or has_scheme(uri):
+        return from_here(uri)
     default = _default_file_system()
     if default is None or not uri.startswith("/"):
         raise UsageError(

@@ -10,6 +10,7 @@ image doesn't depend on what else is in its batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,7 @@ from models.decoding import (
     close_sequence,
     forbid,
 )
+from models.lanes import in_lanes
 
 Sums = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -41,8 +43,8 @@ class SteppedEngine(Protocol):
         """What the decoder looks at, [2L, B, ...], of pixels uint8 [B, S, S, 3], RGB."""
 
     @property
-    def decoder(self) -> StepBackend:
-        """The step function and its caches."""
+    def decoders(self) -> Sequence[StepBackend]:
+        """Step functions with caches of their own, each for a thread; one or more, all alike."""
 
     def halve(self) -> bool:
         """Use half the batch from now on; False where it can't be smaller."""
@@ -58,22 +60,26 @@ class HostSearch:
 
     def generate(self, memory: Memory, parameters: DecodingParameters) -> list[Decoded]:
         """The best sequence for each image of memory [2L, B, ...], in order."""
-        return generate(self._engine.decoder, memory, parameters)
+        return generate(self._engine.decoders, memory, parameters)
 
 
-def generate(backend: StepBackend, memory: Memory, parameters: DecodingParameters) -> list[Decoded]:
+def generate(
+    backends: Sequence[StepBackend], memory: Memory, parameters: DecodingParameters
+) -> list[Decoded]:
     """The best sequence for each image of memory [2L, B, ...], in order; B may be any number."""
     width = parameters.beam_width
-    group = backend.rows // width
+    rows = backends[0].rows
+    group = rows // width
     if group < 1:
-        raise ValueError(f"{backend.rows} rows can't hold a beam of {width}")
-    found: list[Decoded] = []
-    decode = _decode_greedy if width == 1 else _decode_beam
-    for first in range(0, memory.shape[1], group):
-        chosen = memory[:, first : first + group]
+        raise ValueError(f"{rows} rows can't hold a beam of {width}")
+
+    def decode(backend: StepBackend, chosen: Memory) -> list[Decoded]:
         backend.begin(chosen, copies=width)
-        found += decode(backend, chosen.shape[1], parameters)
-    return found
+        search = _decode_greedy if width == 1 else _decode_beam
+        return search(backend, chosen.shape[1], parameters)
+
+    groups = (memory[:, first : first + group] for first in range(0, memory.shape[1], group))
+    return [one for found in in_lanes(decode, backends, groups) for one in found]
 
 
 def _decode_greedy(

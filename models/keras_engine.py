@@ -105,7 +105,7 @@ class KerasEngine:
 
     def __init__(self, model: Captioner, *, encode_batch: int = 8, rows: int = 64) -> None:
         self._model = model
-        self.decoder = KerasDecoder(model, rows=rows)
+        self.decoders = [KerasDecoder(model, rows=rows)]
         self._batch = encode_batch
         self._encode = compiled(lambda pixels: model.memory(model.encode(pixels)))
 
@@ -120,11 +120,12 @@ class KerasEngine:
 
     def halve(self) -> bool:
         """Encode and decode half as many at once from now on; False at the smallest batch."""
-        rows = max(SMALLEST_ROWS, self.decoder.rows // 2)
-        if self._batch == 1 and rows == self.decoder.rows:
+        before = self.decoders[0].rows
+        rows = max(SMALLEST_ROWS, before // 2)
+        if self._batch == 1 and rows == before:
             return False
         self._batch = max(1, self._batch // 2)
-        self.decoder = KerasDecoder(self._model, rows=rows)
+        self.decoders = [KerasDecoder(self._model, rows=rows)]
         return True
 
 

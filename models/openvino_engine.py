@@ -21,6 +21,7 @@ from openvino.preprocess import PrePostProcessor
 from conf.errors import ModelError
 from models import graph_names as names
 from models.decoding import Floats, Indices, Memory, Tokens
+from models.lanes import in_lanes
 from models.package import ModelPackage
 
 # Measured on the default model: larger encoder batches gain nothing, smaller ones lose.
@@ -43,17 +44,20 @@ PLANS = {
 
 
 class OpenVinoEngine:
-    """`models.runtime.Engine`; one thread at a time may use it."""
+    """`models.generation.SteppedEngine`; one thread at a time may use it.
+
+    Each of its own threads works at a chunk of images alone, so that their number changes nothing
+    that is said.
+    """
 
     def __init__(self, package: ModelPackage, *, precision: str, threads: int) -> None:
         plan = PLANS[precision]
         compiler = _Compiler(plan.arithmetic, threads)
-        self._depth = int(package.config.captioner["depth"])
-        self._encoder = compiler.compile(_graph_file(package, plan.encoder), rows=ENCODE_BATCH)
+        self._memory_names = names.memory_names(int(package.config.captioner["depth"]))
+        encoder = compiler.compile(_graph_file(package, plan.encoder), rows=ENCODE_BATCH)
+        self._encoders = [_Request(encoder) for _ in range(threads)]
         decoder = compiler.compile(_graph_file(package, names.DECODER), rows=ROWS)
-        self.decoder = OpenVinoDecoder(
-            decoder, depth=self._depth, max_length=package.config.max_length
-        )
+        self.decoders = [OpenVinoDecoder(_Request(decoder), package) for _ in range(threads)]
 
     def halve(self) -> bool:
         """Never: batches are small already, and the CPU's memory is the worker's own matter."""
@@ -63,23 +67,27 @@ class OpenVinoEngine:
         """Keys and values [2L, B, h, N, Dh] that the decoder looks at; pixels [B, S, S, 3]."""
         count = len(pixels)
         padded = -(-count // ENCODE_BATCH) * ENCODE_BATCH
-        outputs = [self._encoder.port(name) for name in names.memory_names(self._depth)]
-        memory = _empty(outputs[0], (len(outputs), padded, *list(outputs[0].shape)[1:]))
-        for first in range(0, padded, ENCODE_BATCH):
-            chunk = _pad(pixels[first : first + ENCODE_BATCH], ENCODE_BATCH)
-            self._encoder.bind(names.PIXELS, chunk)
-            for part, output in zip(memory, outputs, strict=True):
-                self._encoder.bind(output.any_name, part[first : first + ENCODE_BATCH])
-            self._encoder.infer()
+        output = self._encoders[0].port(self._memory_names[0])
+        memory = _empty(output, (len(self._memory_names), padded, *list(output.shape)[1:]))
+
+        def encode_chunk(encoder: _Request, first: int) -> None:
+            chunk = slice(first, first + ENCODE_BATCH)
+            encoder.bind(names.PIXELS, _pad(pixels[chunk], ENCODE_BATCH))
+            for name, part in zip(self._memory_names, memory, strict=True):
+                encoder.bind(name, part[chunk])
+            encoder.infer()
+
+        in_lanes(encode_chunk, self._encoders, range(0, padded, ENCODE_BATCH))
         return memory[:, :count]
 
 
 class OpenVinoDecoder:
     """`models.decoding.StepBackend` over a compiled decoder graph."""
 
-    def __init__(self, step: _Compiled, *, depth: int, max_length: int) -> None:
+    def __init__(self, step: _Request, package: ModelPackage) -> None:
+        depth = int(package.config.captioner["depth"])
         self.rows = ROWS
-        self.max_length = max_length - 1  # <end> is never fed back
+        self.max_length = package.config.max_length - 1  # <end> is never fed back
         self._step = step
         self._memory_names = names.memory_names(depth)
         self._memory = self._bind_all(self._memory_names)
@@ -118,8 +126,8 @@ class OpenVinoDecoder:
             cache[:, :, : self._seen] = cache[sources, :, : self._seen]
 
 
-class _Compiled:
-    """A compiled graph whose tensors are NumPy arrays."""
+class _Request:
+    """One use at a time of a compiled graph; its tensors are NumPy arrays."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
@@ -156,18 +164,19 @@ class _Compiler:
             "INFERENCE_PRECISION_HINT": arithmetic.get_type_name(),
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
+            # A thread for each chunk: threads that share one wait for each other in every layer.
+            "NUM_STREAMS": threads,
             # Pinning puts every process on the same cores: two workers run at half speed.
             "ENABLE_CPU_PINNING": False,
         }
 
-    def compile(self, path: Path, *, rows: int) -> _Compiled:
+    def compile(self, path: Path, *, rows: int) -> ov.CompiledModel:
         """Fix the batch dimension of every input and compile; raises ModelError."""
         try:
             graph = self._core.read_model(path)
             graph.reshape({port.any_name: [rows, *port.partial_shape[1:]] for port in graph.inputs})
             graph = self._keep_narrow(graph)
-            return _Compiled(self._core.compile_model(graph, "CPU", self._options))
+            return self._core.compile_model(graph, "CPU", self._options)
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO can't load {path}: {str(error).strip().splitlines()[-1]}",

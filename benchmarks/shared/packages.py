@@ -70,8 +70,9 @@ def _check_steps(package: ModelPackage, pixels: Pixels) -> None:
 
     engine = OpenVinoEngine(package, precision="int8", threads=1)
     memory = engine.encode(pixels)
-    with mock.patch.object(engine.decoder, "step", wraps=engine.decoder.step) as step:
-        generate(engine.decoder, memory, package.decoding(beam_width=1))
+    (decoder,) = engine.decoders
+    with mock.patch.object(decoder, "step", wraps=decoder.step) as step:
+        generate([decoder], memory, package.decoding(beam_width=1))
     if step.call_count != STEPS:
         raise AssertionError(f"a caption took {step.call_count} steps instead of {STEPS}")
 

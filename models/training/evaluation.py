@@ -44,7 +44,7 @@ class DevCaptioner:
             chosen = np.asarray(features[first : first + IMAGES_AT_ONCE], np.float32)
             memory = self._memory(chosen).numpy()
             memory = memory.reshape(-1, *memory.shape[2:])
-            found = generate(self._decoder, memory, decoding)
+            found = generate([self._decoder], memory, decoding)
             captions += [self._tokenizer.decode(decoded.tokens) for decoded in found]
         return captions
 

@@ -90,7 +90,7 @@ def test_sequences_are_those_of_the_host(beam_width: int, ngram: int, end: float
     parameters = DecodingParameters(beam_width, length_penalty=0.7, no_repeat_ngram=ngram)
     table, states = make_table(end=end), np.arange(40, dtype=np.int32)
     backend = TableBackend(table, rows=40 * beam_width)
-    expected = generate(backend, states[None], parameters)
+    expected = generate([backend], states[None], parameters)
     assert_alike(search_table(table, states, parameters, images=40, jit=False), expected)
 
 
@@ -107,7 +107,7 @@ def test_the_rule_of_repetition_and_the_limit_bite(beam_width: int) -> None:
 def test_length_penalty_ranks_as_on_the_host(length_penalty: float) -> None:
     parameters = DecodingParameters(3, length_penalty=length_penalty)
     table, states = make_table(end=1.0), np.arange(100, dtype=np.int32)
-    expected = generate(TableBackend(table, rows=300), states[None], parameters)
+    expected = generate([TableBackend(table, rows=300)], states[None], parameters)
     assert_alike(search_table(table, states, parameters, images=100, jit=False), expected)
 
 
@@ -115,7 +115,7 @@ def test_length_penalty_ranks_as_on_the_host(length_penalty: float) -> None:
 def test_xla_compiles_it_for_tensorflow(beam_width: int) -> None:
     parameters = DecodingParameters(beam_width)
     table, states = make_table(end=1.0), np.arange(16, dtype=np.int32)
-    expected = generate(TableBackend(table, rows=16 * beam_width), states[None], parameters)
+    expected = generate([TableBackend(table, rows=16 * beam_width)], states[None], parameters)
     assert_alike(search_table(table, states, parameters, images=16, jit=True), expected)
 
 

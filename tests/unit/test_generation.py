@@ -62,7 +62,7 @@ def some_images(count: int) -> Memory:
 
 
 def decode(count: int, parameters: DecodingParameters, *, rows: int = 12) -> list[Decoded]:
-    return generate(TalkingBackend(rows=rows), some_images(count), parameters)
+    return generate([TalkingBackend(rows=rows)], some_images(count), parameters)
 
 
 @pytest.mark.parametrize("ngram", [1, 2, 3])
@@ -92,9 +92,16 @@ def test_length_penalty_ranks_as_in_the_plain_reference(length_penalty: float) -
 def test_a_caption_does_not_depend_on_its_batch(beam_width: int) -> None:
     parameters = DecodingParameters(beam_width)
     backend = TalkingBackend(rows=12)
-    alone = [generate(backend, some_images(20)[:, [at]], parameters)[0] for at in range(20)]
+    alone = [generate([backend], some_images(20)[:, [at]], parameters)[0] for at in range(20)]
     assert decode(20, parameters) == alone
     assert decode(20, parameters, rows=3) == alone
+
+
+@pytest.mark.parametrize("beam_width", [1, 3])
+def test_several_backends_share_the_images(beam_width: int) -> None:
+    parameters = DecodingParameters(beam_width)
+    backends = [TalkingBackend(rows=12) for _ in range(3)]
+    assert generate(backends, some_images(100), parameters) == decode(100, parameters)
 
 
 @pytest.mark.parametrize("beam_width", [1, 4])
@@ -121,13 +128,13 @@ def test_scores_are_probabilities() -> None:
 
 def test_generation_stops_when_every_caption_has_ended() -> None:
     backend = TalkingBackend(rows=12)
-    found = generate(backend, some_images(4), DecodingParameters())
+    found = generate([backend], some_images(4), DecodingParameters())
     assert backend.steps == max(len(one.tokens) for one in found) + 1
 
 
 def test_no_images_need_no_step() -> None:
     backend = TalkingBackend(rows=12)
-    assert generate(backend, some_images(0), DecodingParameters()) == []
+    assert generate([backend], some_images(0), DecodingParameters()) == []
     assert backend.steps == 0
 
 

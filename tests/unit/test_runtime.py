@@ -124,6 +124,14 @@ def test_a_rerun_says_exactly_the_same(load: Loader, tiny_package: ModelPackage)
     assert load_runtime(tiny_package).caption(IMAGES) == first
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_number_of_threads_changes_nothing(
+    load: Loader, tiny_package: ModelPackage, precision: Precision
+) -> None:
+    with_one = load("openvino", precision, 1).caption(IMAGES)
+    assert load_runtime(tiny_package, precision=precision, threads=3).caption(IMAGES) == with_one
+
+
 def test_no_images_have_no_captions(load: Loader) -> None:
     assert load("openvino", "int8", 1).caption(IMAGES[:0]) == []
 

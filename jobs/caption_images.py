@@ -12,6 +12,8 @@ from pyspark.sql import SparkSession
 
 from conf.errors import (
     ClaimedElsewhereError,
+    InputError,
+    LakeError,
     ReconciliationError,
     RejectedShareError,
     UsageError,
@@ -44,10 +46,10 @@ from storage.captions import (
 )
 from storage.claims import Claims
 from storage.exclusions import ExclusionList
-from storage.lake import open_lake
+from storage.lake import open_existing_lake, open_lake
 from storage.listing import list_files
 from storage.paths import default_batch_depth, qualify
-from storage.runs import RunRecord, look_up, mark_interrupted, succeeded_runs
+from storage.runs import RunRecord, find_run, look_up, mark_interrupted, succeeded_runs
 from udfs.budget import SumOfSeconds
 from udfs.starting import start_python
 
@@ -73,8 +75,14 @@ def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
     required(settings, "input", "lake")
     package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
     with session(JOB, resolved.environment, stop) as spark:
-        scene = set_scene(spark, stop, settings, env_local=resolved.environment.is_local)
-        caption(scene, settings, package, show_captions=demonstration)
+        env_local = resolved.environment.is_local
+        try:
+            scene = set_scene(spark, stop, settings, env_local=env_local)
+        except InputError:
+            if not passes_again(spark, settings, env_local=env_local):
+                raise
+        else:
+            caption(scene, settings, package, show_captions=demonstration)
     if settings.model == DEFAULT_MODEL:
         print(f"The default model is for research use only: {DEFAULT_MODEL}/MODEL_CARD.md")
 
@@ -115,7 +123,7 @@ def caption(
     ):
         with scene.stage("bookkeeping"):
             beginning = look_up(scene.lake, settings.run_id)
-        if has_succeeded(scene, settings, beginning.earlier):
+        if has_succeeded(scene.spark, settings, beginning.earlier):
             return
         with scene.stage("pending"):
             pending = found.result()
@@ -136,7 +144,7 @@ def caption(
         if settled.waited_seconds is not None:  # perhaps for this very run, started twice
             scene.add_seconds(WAITING, settled.waited_seconds)
             beginning = look_up(scene.lake, settings.run_id)
-            if has_succeeded(scene, settings, beginning.earlier):
+            if has_succeeded(scene.spark, settings, beginning.earlier):
                 return
         with scene.stage("bookkeeping"):
             if dead := beginning.running - claims.live_runs():
@@ -156,12 +164,24 @@ def caption(
             judge(counts, listed=scene.listing.num_rows, settings=settings)
 
 
-def has_succeeded(scene: Scene, settings: CaptionSettings, earlier: RunRecord | None) -> bool:
+def passes_again(spark: SparkSession, settings: CaptionSettings, *, env_local: bool) -> bool:
+    """Whether a run whose input is gone, archived perhaps, has succeeded before, which is told."""
+    lake_path = qualify(spark, str(settings.lake), env_local=env_local)
+    try:
+        earlier = find_run(open_existing_lake(spark, lake_path), settings.run_id)
+    except LakeError:  # that of the input came first
+        return False
+    return has_succeeded(spark, settings, earlier)
+
+
+def has_succeeded(
+    spark: SparkSession, settings: CaptionSettings, earlier: RunRecord | None
+) -> bool:
     """Whether the run has succeeded before, which is told."""
     if earlier is None or earlier.state != "succeeded":
         return False
     print(f"Run {earlier.run_id} has already succeeded; nothing to do.")
-    Recording(earlier, summary_uri=settings.summary_json).write_summary(scene.spark)
+    Recording(earlier, summary_uri=settings.summary_json).write_summary(spark)
     return True
 
 

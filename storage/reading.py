@@ -31,10 +31,16 @@ _OPEN_COST_BYTES = 2**40
 # Spark reads the next batch while Python works on this one. Of a partition it would make one batch,
 # all of whose files are read before the first is looked at: a tenth more of the tasks' time.
 _FILES_PER_BATCH = 16
+# Spark looks this many up in the driver, one by one; more would each be a task of a job.
+FEW_FILES = 32
 
 
 class BinaryReader:
-    """Reads chunks of one run's files; their folders are listed once, and nothing is globbed."""
+    """Reads chunks of one run's files, and nothing is globbed.
+
+    Their folders are listed once, with all that lies below, since Spark knows no other way; a few
+    files are looked up by name instead.
+    """
 
     def __init__(
         self, spark: SparkSession, paths: Sequence[str], *, max_file_bytes: int | None = None
@@ -53,7 +59,8 @@ class BinaryReader:
             "spark.sql.execution.arrow.maxRecordsPerBatch": str(_FILES_PER_BATCH),
         }.items():
             self._spark.conf.set(name, value)
-        files = self._index(top_folders({parent_of(path) for path in paths}))
+        few = len(paths) <= FEW_FILES
+        files = self._index(paths if few else top_folders({parent_of(path) for path in paths}))
         self._uri_of = _uris_by_path(self._spark, files)
         # Spark asks the filesystem for the length once more just before it opens a file.
         self._files = (
@@ -75,14 +82,14 @@ class BinaryReader:
             "path", "content", F.col("modificationTime").alias("mtime")
         )
 
-    def _index(self, folders: Sequence[str]) -> DataFrame:
-        """Return the files below the folders, their contents unread."""
+    def _index(self, roots: Sequence[str]) -> DataFrame:
+        """Return these files and the files below these folders, their contents unread."""
         reader = self._spark.read.format("binaryFile")
         reader = reader.option("recursiveFileLookup", "true").option("__globPaths__", "false")
         try:
-            return reader.load(list(folders))
-        except AnalysisException:  # a folder has vanished since the listing
-            left = [folder for folder in folders if path_exists(self._spark, folder)]
+            return reader.load(list(roots))
+        except AnalysisException:  # one has vanished since the listing
+            left = [root for root in roots if path_exists(self._spark, root)]
             return reader.load(left) if left else self._no_file()
 
     def _no_file(self) -> DataFrame:

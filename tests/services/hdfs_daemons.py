@@ -212,18 +212,22 @@ class Hdfs:
             raise RuntimeError(f"dfsadmin {' '.join(arguments)} failed: see {tool.log}")
 
     def audit_mark(self) -> int:
-        """Return a mark to hand to `opened_files` later."""
+        """Return a mark to hand to `audited` later."""
         return self.audit_log.stat().st_size if self.audit_log.exists() else 0
 
     def opened_files(self, since: int = 0) -> list[str]:
         """Return the paths that any client opened for reading since the mark, in order."""
+        return self.audited("open", since)
+
+    def audited(self, command: str, since: int = 0) -> list[str]:
+        """Return the paths that a command of the NameNode was called for since the mark."""
         with self.audit_log.open("rb") as log:
             log.seek(since)
             lines = log.read().decode("utf-8").splitlines()
         fields = [
             dict(part.split("=", 1) for part in line.split("\t") if "=" in part) for line in lines
         ]
-        return [one["src"] for one in fields if one.get("cmd") == "open"]
+        return [one["src"] for one in fields if one.get("cmd") == command]
 
     def _wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS

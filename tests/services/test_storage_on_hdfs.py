@@ -89,6 +89,14 @@ def test_a_missing_folder_is_an_input_error(spark: SparkSession, folder: Folder)
         list_files(spark, f"{folder.uri}/nowhere")
 
 
+@pytest.fixture(params=["looked up by name", "listed with their folders"])
+def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which a reader finds its files, whatever their number."""
+    few = 10**6 if request.param == "looked up by name" else 0
+    monkeypatch.setattr("storage.reading.FEW_FILES", few)
+
+
+@pytest.mark.usefixtures("reading")
 def test_content_is_read_by_explicit_path_and_no_other_file_is_opened(
     spark: SparkSession, hdfs: Hdfs, folder: Folder
 ) -> None:
@@ -101,6 +109,18 @@ def test_content_is_read_by_explicit_path_and_no_other_file_is_opened(
     assert not [path for path in hdfs.opened_files(mark) if path.endswith("other.jpg")]
 
 
+def test_a_few_files_are_found_without_listing_what_lies_beside_them(
+    spark: SparkSession, hdfs: Hdfs, folder: Folder
+) -> None:
+    wanted = folder.put("in/a.jpg")
+    folder.put("in/below/b.jpg")
+    mark = hdfs.audit_mark()
+    assert len(BinaryReader(spark, [wanted]).frame([wanted], partitions=1).collect()) == 1
+    listed = hdfs.audited("listStatus", mark)
+    assert all(path == wanted.removeprefix(hdfs.uri) for path in listed)
+
+
+@pytest.mark.usefixtures("reading")
 def test_a_file_that_has_grown_beyond_the_limit_is_left_out_unopened(
     spark: SparkSession, hdfs: Hdfs, folder: Folder
 ) -> None:
@@ -113,6 +133,7 @@ def test_a_file_that_has_grown_beyond_the_limit_is_left_out_unopened(
     assert hdfs.opened_files(mark) == [kept.removeprefix(hdfs.uri)]
 
 
+@pytest.mark.usefixtures("reading")
 def test_partitions_hold_equally_many_files_whatever_their_sizes(
     spark: SparkSession, folder: Folder
 ) -> None:
@@ -121,6 +142,7 @@ def test_partitions_hold_equally_many_files_whatever_their_sizes(
     assert [len(part) for part in frame.rdd.glom().collect()] == [4, 4, 4]
 
 
+@pytest.mark.usefixtures("reading")
 def test_python_works_on_a_partitions_first_files_while_spark_reads_the_next(
     spark: SparkSession, folder: Folder
 ) -> None:
@@ -135,12 +157,14 @@ def test_python_works_on_a_partitions_first_files_while_spark_reads_the_next(
     assert max(found) <= 16
 
 
+@pytest.mark.usefixtures("reading")
 def test_a_file_without_bytes_is_told_as_empty(spark: SparkSession, folder: Folder) -> None:
     path = folder.put("empty.jpg", b"")
     assert BinaryReader(spark, [path]).frame([path], partitions=1).collect() == []
     assert probe_unread(spark, [path])[path][0] == "empty"
 
 
+@pytest.mark.usefixtures("reading")
 def test_a_file_that_vanished_is_left_out_and_told_as_vanished(
     spark: SparkSession, folder: Folder
 ) -> None:
@@ -157,6 +181,7 @@ def test_a_file_that_vanished_is_left_out_and_told_as_vanished(
     }
 
 
+@pytest.mark.usefixtures("reading")
 def test_a_folder_that_vanished_takes_only_its_own_files_along(
     spark: SparkSession, folder: Folder
 ) -> None:

@@ -1,4 +1,4 @@
-"""An empty lake for each test, copied from one that is made once."""
+"""What the tests with a Spark session share: an empty lake for each, and the session kept."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def lake(spark: SparkSession, empty_lake: Path, tmp_path: Path) -> Lake:
     """A lake of the test's own; batches begin below the first folder."""
     shutil.copytree(empty_lake, tmp_path / "lake")
     return Lake(spark, f"file:{tmp_path}/lake", batch_depth=1)
+
+
+@pytest.fixture
+def keep_session(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job's `main` stops its session at the end; this one is the other tests' too."""
+    monkeypatch.setattr(SparkSession, "stop", lambda _: None)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from pyspark.sql import SparkSession
 
 from conf.environments import load_environment
 from conf.evaluation import ManageSettings
@@ -48,13 +47,8 @@ def caption_with_champion(folder: Path, store: str, *, run_id: str) -> set[str]:
 
 
 def test_captions_are_the_champions_before_and_after_a_rollback(
-    spark: SparkSession,
-    tiny_package: ModelPackage,
-    store: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    keep_session: None, tiny_package: ModelPackage, store: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(SparkSession, "stop", lambda _: None)  # it is the other tests' too
     fill(tmp_path / "in", 2)
     second = make_tiny_package(tmp_path / "packages", seed=8)
     for package in (tiny_package, second):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from conf.environments import load_environment
 from conf.errors import (
     EnvironmentFault,
     InputError,
@@ -21,6 +22,9 @@ from conf.errors import (
     RejectedShareError,
     UsageError,
 )
+from conf.resolve import Resolved
+from conf.settings import CaptionSettings
+from jobs.caption_images import main
 from jobs.chunks import Chunk
 from jobs.inference import Inference
 from jobs.stopping import Stop, Terminated
@@ -200,6 +204,28 @@ def test_a_run_that_already_succeeded_passes_at_once(
     assert "already succeeded" in capsys.readouterr().out
     assert len(captions(tmp_path / "lake")) == 1
     assert figures_of(tmp_path / "summary.json") == json.loads(lost)
+
+
+def test_a_run_that_succeeded_passes_though_its_input_is_archived(
+    keep_session: None,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(tmp_path / "in", 1)
+
+    def submit(run_id: str) -> None:
+        chosen = CaptionSettings(
+            model=str(tiny_package.directory), run_id=run_id, **places(tmp_path)
+        )
+        main(Resolved(chosen, load_environment("local"), {}), Stop())
+
+    submit("night")
+    (tmp_path / "in").rename(tmp_path / "archived")
+    submit("night")
+    assert "already succeeded" in capsys.readouterr().out
+    with pytest.raises(InputError, match="There is no input"):
+        submit("another-night")
 
 
 def test_a_dry_run_writes_no_row(

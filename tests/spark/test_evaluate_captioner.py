@@ -6,7 +6,6 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
-from pyspark.sql import SparkSession
 
 from conf.environments import load_environment
 from conf.errors import InputError, UsageError
@@ -20,12 +19,6 @@ from models.metrics import score_captions, split_by_stanford
 from models.package import ModelPackage
 from models.runtime import load_runtime
 from tests.captioning import fill
-
-
-@pytest.fixture
-def keep_session(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The job stops its session at the end; this one is the other tests' too."""
-    monkeypatch.setattr(SparkSession, "stop", lambda _: None)
 
 
 def run_job(package: ModelPackage, folder: Path, **settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from storage.hadoop import reported_as
 from storage.listing import list_files
 from storage.paths import qualify
 
+log = logging.getLogger("captionlake")
 _HOW_NAMES_ARE_WRITTEN = "Names must be written as the files are called, with extension."
 
 
@@ -102,10 +104,19 @@ def _captions_by_name(
     spark: SparkSession, settings: EvaluateSettings, *, env_local: bool
 ) -> dict[str, list[str]]:
     captions: dict[str, list[str]] = defaultdict(list)
+    senseless = 0
     for line in _lines(spark, str(settings.captions), option="--captions", env_local=env_local):
         name, _, caption = line.partition("\t")
         if caption.strip():
             captions[name.strip()].append(caption.strip())
+        elif line.strip():
+            senseless += 1
+    if senseless:
+        log.warning(
+            "%d lines of %s aren't a name, a tab and a caption, and are left out.",
+            senseless,
+            settings.captions,
+        )
     return dict(captions)
 
 

@@ -131,6 +131,21 @@ def test_names_that_nobody_captioned_are_listed(
     assert "photographs without captions" not in told
 
 
+def test_lines_that_hold_no_caption_are_counted(
+    keep_session: None,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = evaluation_in(tmp_path)
+    with Path(options["captions"]).open("a") as file:
+        file.write("00000.png without a tab\n\n00001.png\t \n")
+    run_job(tiny_package, tmp_path, **options)
+    assert "2 lines of" in caplog.text
+
+
 def test_names_of_which_nobody_captioned_any_are_refused(
     keep_session: None, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:

@@ -73,6 +73,8 @@ class TrainingPlan:
     beam_width: int = 3
     """Beam with which dev is captioned."""
     checkpoint_steps: int = 100
+    mirror: bool = True
+    """Where trained on JAX: mirror photographs of which no caption says left or right."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and for a run's parameters."""

@@ -21,7 +21,8 @@ jax = pytest.importorskip("jax", reason="install the dev extra, which brings jax
 from models.training.accelerated import optimizer as optimizers  # noqa: E402
 from models.training.accelerated.augment import Changes, augment  # noqa: E402
 from models.training.accelerated.reward import make_references, score  # noqa: E402
-from models.training.accelerated.trainer import tells_sides  # noqa: E402
+from models.training.accelerated.trainer import may_mirror, tells_sides  # noqa: E402
+from models.training.plan import TrainingPlan  # noqa: E402
 
 NO_CHANGE = Changes(smallest_side=1.0, brightness=0.0, tint=0.0, mirrored=0.0)
 KEY = jax.random.key(1)
@@ -79,6 +80,12 @@ def test_only_photographs_that_tell_no_sides_are_mirrored() -> None:
 )
 def test_what_tells_left_from_right(text: str, *, expected: bool) -> None:
     assert tells_sides(["a man", text]) is expected
+
+
+def test_mirroring_can_be_switched_off() -> None:
+    captions = [["a dog"], ["a dog turns left"]]
+    assert may_mirror(captions, TrainingPlan()) == [True, False]
+    assert may_mirror(captions, TrainingPlan(mirror=False)) == [False, False]
 
 
 def test_copies_differ_from_each_other_and_stay_within_the_range_of_pixels() -> None:

@@ -25,7 +25,7 @@ from models.training.accelerated.passes import Photographs, compile_captions
 from models.training.accelerated.phase_run import DEV_BATCH, PhaseRun
 from models.training.checkpoint import Progress
 from models.training.phases import PhasedTrainer
-from models.training.plan import Phase
+from models.training.plan import Phase, TrainingPlan
 from models.training.shards import Shards
 
 PIXELS_SHARE = 0.7
@@ -49,7 +49,7 @@ class AcceleratedTrainer(PhasedTrainer):
         self.photographs = Photographs(
             jnp.asarray(train.pixels.take(np.arange(len(train)))),
             jnp.asarray(self.captions),
-            jnp.asarray([not tells_sides(texts) for texts in train.captions]),
+            jnp.asarray(may_mirror(train.captions, self.plan)),
             jnp.arange(len(train), dtype=jnp.int32),
         )
         self.dev_pixels = jnp.asarray(_padded(self.dev, DEV_BATCH))
@@ -98,6 +98,11 @@ def _token_lists(shards: Shards, tokenizer: Tokenizer, *, max_length: int) -> np
             caption = tokenizer.encode(text, max_length=max_length)
             tokens[image, number, : len(caption)] = caption
     return tokens
+
+
+def may_mirror(captions: Sequence[Sequence[str]], plan: TrainingPlan) -> list[bool]:
+    """Whether each photograph may be mirrored, of whose captions these are."""
+    return [plan.mirror and not tells_sides(texts) for texts in captions]
 
 
 def tells_sides(captions: Sequence[str]) -> bool:

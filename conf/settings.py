@@ -59,7 +59,11 @@ class ModelSettings(Settings):
         "cpu", description="gpu: the one that Spark gives each task; a missing one is an error"
     )
     inference_batch_images: int = Field(
-        64, ge=1, le=4096, description="images captioned together; no effect on the captions"
+        64,
+        ge=1,
+        le=4096,
+        description="images captioned together, best 64 for each of --threads-per-task; no effect "
+        "on the captions",
     )
     threads_per_task: int = Field(
         1, ge=1, description="threads the model uses inside one Spark task"

@@ -71,7 +71,9 @@ class NetworkSettings(Settings):
         "0 is the encoder's own",
     )
     min_word_count: Positive = Field(4, description="words seen less often are not learnt")
-    max_length: int = Field(22, ge=4, le=128, description="most words of a caption, plus 2")
+    max_length: int = Field(
+        22, ge=4, le=128, description="most words of a caption, plus 2; longer ones are cut"
+    )
     width: Positive = Field(256, description="width of the decoder")
     depth: Positive = Field(2, description="layers of the decoder")
     heads: Positive = Field(8, description="attention heads per layer")
@@ -97,11 +99,16 @@ class ScheduleSettings(Settings):
     patience: Positive = Field(4, description="epochs without a better dev CIDEr that end a phase")
     beam_width: int = Field(3, ge=1, le=16, description="beam with which dev is captioned")
     checkpoint_steps: Positive = Field(100, description="steps between checkpoints")
-    seed: int = Field(0, ge=0, description="decides order, augmentation and dropout")
+    seed: int = Field(0, ge=0, le=10**6, description="decides order, augmentation and dropout")
     trainer: Literal["tensorflow", "jax"] = Field(
         "tensorflow",
         description="tensorflow streams photographs from disk; jax compiles whole passes over "
         "photographs in the memory of one GPU, where all of them must fit",
+    )
+    mirror: bool = Field(
+        True,
+        description="with --trainer jax, mirror photographs of which no caption says left or "
+        "right; switch it off for captions in another language",
     )
     mixed_precision: bool = Field(False, description="train in 16-bit floats, for GPUs")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,7 @@ from jobs.training_process import leave_gpus_alone, train_on_jax
 from jobs.training_shards import TrainingData, make_shards, open_shards
 from models.package import ModelPackage, open_package
 from models.registry import resolve_model
+from models.tokenizer import Tokenizer, split_words
 from models.training.accelerated.request import TrainingRequest
 from storage.excluded import NOTHING, Exclusions
 from storage.exclusions import ExclusionList
@@ -38,9 +41,9 @@ from storage.paths import qualify
 
 if TYPE_CHECKING:
     from models.captioner import Captioner
-    from models.tokenizer import Tokenizer
 
 JOB = "train_captioner"
+log = logging.getLogger("captionlake")
 DESCRIPTION = """\
 Train a caption model on photographs and captions, and write it as a model package.
 
@@ -60,6 +63,7 @@ def main(resolved: Resolved[TrainSettings], stop: Stop) -> None:
     refuse_remote(settings)
     refuse_folders(Path(str(settings.output)), work_of(settings))
     initial = find_initial(settings)
+    refuse_untrained(settings, initial)
     image_size = size_of(settings, initial)
     data = prepare(resolved, stop, image_size=image_size)
     stop.check()
@@ -103,6 +107,15 @@ def refuse_remote(settings: TrainSettings) -> None:
             )
 
 
+def refuse_untrained(settings: TrainSettings, initial: ModelPackage | None) -> None:
+    """Raise UsageError where no phase would teach a new network anything."""
+    if initial is None and not plan_of(settings).phases:
+        raise UsageError(
+            "All phases have 0 epochs, so the network would stay untrained.",
+            remedy="Raise --frozen-epochs, or give --initial-model.",
+        )
+
+
 def work_of(settings: TrainSettings) -> Path:
     """Return where shards, features and checkpoints lie."""
     return Path(settings.work or f"{str(settings.output).rstrip('/')}-work")
@@ -142,6 +155,7 @@ def train(
     if settings.trainer == "jax":
         leave_gpus_alone()
     tokenizer, model = build(settings, data, initial)
+    tell_cut(data.train.captions, most_words=model.config.max_length - 2)
     with mlflow_run(settings.tracking_uri, work, parameters_of(settings, data)) as run_id:
         log_artifact(work / SKIPPED)
         learn(settings, data, model, tokenizer, starts_trained=initial is not None, stop=stop)
@@ -155,6 +169,21 @@ def train(
         print_result(package, measured, served, data)
         if settings.register_model:
             register_and_gate(settings, package, served, data.dev, run_id=run_id)
+
+
+def tell_cut(captions: Sequence[Sequence[str]], *, most_words: int) -> None:
+    """Tell how many captions are learnt without their last words, if any."""
+    lengths = [len(split_words(text)) for texts in captions for text in texts]
+    cut = sum(length > most_words for length in lengths)
+    if cut:
+        log.warning(
+            "%d of %d captions have more than %d words, and their ends are not learnt: "
+            "--max-length %d would hold the longest.",
+            cut,
+            len(lengths),
+            most_words,
+            max(lengths) + 2,
+        )
 
 
 def learn(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.captioner import Captioner
 
 LENGTH_PENALTIES = (0.4, 0.7, 1.0, 1.3)
-IMAGES_AT_ONCE = 64
+IMAGES_AT_ONCE = 64  # for each thread
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ def measure_served(package: ModelPackage, dev: Shards, *, beam_width: int) -> Ca
     Photographs are resized for a package of another image size, say an earlier champion.
     """
     side, captions = package.config.image_size, list[str]()
-    runtime = load_runtime(package, beam_width=beam_width, threads=os.cpu_count() or 1)
-    for rows in np.split(np.arange(len(dev)), range(IMAGES_AT_ONCE, len(dev), IMAGES_AT_ONCE)):
+    threads = len(os.sched_getaffinity(0))
+    runtime = load_runtime(package, beam_width=beam_width, threads=threads)
+    at_once = IMAGES_AT_ONCE * threads
+    for rows in np.split(np.arange(len(dev)), range(at_once, len(dev), at_once)):
         pixels = dev.pixels.take(rows)
         if dev.image_size != side:  # as in serving, which takes OpenCV's BGR and returns RGB
             pixels = np.stack([squash(image, size=side)[..., ::-1] for image in pixels])

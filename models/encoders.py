@@ -59,7 +59,9 @@ def _fetch_efficientnet_lite0(network: keras.Model) -> None:
 
 
 ENCODERS: dict[str, Encoder] = {
-    "efficientnet_lite0": Encoder(224, efficientnet_lite0.build_network, _fetch_efficientnet_lite0),
+    efficientnet_lite0.NAME: Encoder(
+        224, efficientnet_lite0.build_network, _fetch_efficientnet_lite0
+    ),
     "inception_v3": _application(inception_v3.InceptionV3, inception_v3, 299, least_size=75),
     "mobilenet_v2": _application(mobilenet_v2.MobileNetV2, mobilenet_v2, 224),
     "resnet50": _application(resnet50.ResNet50, resnet50, 224),
@@ -99,6 +101,11 @@ def load_encoder_weights(network: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise ModelError(f"There is no weights file {path}.", remedy="Check the path.")
     if path.suffix == ".pth":
+        if network.name != efficientnet_lite0.NAME:
+            raise ModelError(
+                f"{path} is a PyTorch checkpoint, which the encoder {network.name} can't read.",
+                remedy="Give weights that Keras wrote, a .h5 file.",
+            )
         efficientnet_lite0.load_checkpoint(network, path)
         return
     load_all_weights(network, path, what=f"the encoder {network.name}")

@@ -110,7 +110,8 @@ def promote_if_better(
                 figures = _comparable_figures(client, champion, challenger, measure)
             except ModelError as error:
                 return Verdict(is_champion=False, obstacle=str(error))
-            if _figures(challenger)[GATE_FIGURE] < figures[GATE_FIGURE] + margin:
+            gain = _figures(challenger)[GATE_FIGURE] - figures[GATE_FIGURE]
+            if gain <= 0 or gain < margin:
                 return Verdict(is_champion=False)
         _crown(client, challenger)
         return Verdict(is_champion=True)

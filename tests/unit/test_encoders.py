@@ -131,6 +131,12 @@ def test_a_checkpoint_of_another_network_is_refused_naming_the_layer(
         efficientnet_lite0.load_checkpoint(network, Path("some.pth"))
 
 
+def test_a_checkpoint_of_pytorch_is_refused_for_an_encoder_that_has_none() -> None:
+    network = ENCODERS["mobilenet_v2"].build(SIDE)
+    with pytest.raises(ModelError, match="which the encoder mobilenetv2.* can't read"):
+        load_encoder_weights(network, efficientnet_lite0.packaged_checkpoint())
+
+
 def test_the_imagenet_weights_name_what_is_in_a_photograph() -> None:
     """The classifier that came with the weights knows a coffee cup; a wrong conversion can't."""
     arrays = efficientnet_lite0.read_checkpoint(efficientnet_lite0.packaged_checkpoint())

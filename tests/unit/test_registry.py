@@ -123,6 +123,18 @@ def test_versions_are_gated_promoted_rolled_back_and_fetched(
     assert told.count("champion") == 1
 
 
+def test_without_a_margin_an_equal_version_stays_behind_and_a_better_one_does_not(
+    tiny_package: ModelPackage, store: Store
+) -> None:
+    name = "margin"
+    for cider, is_champion in ((0.5, True), (0.5, False), (0.501, True)):
+        number = store.add(tiny_package, name, cider=cider)
+        verdict = promote_if_better(
+            number, margin=0.0, measure=must_not_measure, name=name, tracking_uri=store.uri
+        )
+        assert verdict.is_champion is is_champion
+
+
 def test_figures_of_another_dev_set_do_not_count(tiny_package: ModelPackage, store: Store) -> None:
     name = "compared"
     first = store.add(tiny_package, name, cider=0.9, dev_set="easy")

@@ -10,11 +10,11 @@ import pytest
 from conf.errors import UsageError
 from conf.training import TrainSettings
 from jobs.stopping import Stop, Terminated
-from jobs.train_captioner import refuse_remote, size_of, train
+from jobs.train_captioner import refuse_remote, refuse_untrained, size_of, tell_cut, train
 from jobs.training_folders import SKIPPED
 from jobs.training_log import samples_page
 from jobs.training_shards import TrainingData
-from models.package import open_package
+from models.package import ModelPackage, open_package
 from models.registry import list_versions
 from models.runtime import Runtime, load_runtime
 from models.training.shards import Example, Shards, write_shards
@@ -140,6 +140,25 @@ def test_a_training_asked_to_stop_writes_no_package(
 def test_the_output_must_be_a_local_folder() -> None:
     with pytest.raises(UsageError, match="--output hdfs://host/model isn't a local folder"):
         refuse_remote(TrainSettings(output="hdfs://host/model"))
+
+
+def test_a_training_without_any_phase_needs_a_model_to_go_on_from(
+    tiny_package: ModelPackage,
+) -> None:
+    nothing = TrainSettings(frozen_epochs=0, finetune_epochs=0, self_critical_epochs=0)
+    refuse_untrained(nothing, tiny_package)
+    refuse_untrained(TrainSettings(), None)
+    with pytest.raises(UsageError, match="would stay untrained"):
+        refuse_untrained(nothing, None)
+
+
+def test_captions_that_are_cut_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    captions = [["a dog runs", "a big, old dog runs fast"], ["a cat"]]
+    tell_cut(captions, most_words=6)
+    assert not caplog.messages
+    tell_cut(captions, most_words=2)
+    assert "2 of 3 captions have more than 2 words" in caplog.text
+    assert "--max-length 8 would hold the longest" in caplog.text
 
 
 @pytest.mark.parametrize(("encoder", "least"), [("inception_v3", 75), ("mobilenet_v2", 32)])

@@ -133,7 +133,7 @@ def test_a_checkpoint_of_another_network_is_refused_naming_the_layer(
 
 def test_a_checkpoint_of_pytorch_is_refused_for_an_encoder_that_has_none() -> None:
     network = ENCODERS["mobilenet_v2"].build(SIDE)
-    with pytest.raises(ModelError, match="which the encoder mobilenetv2.* can't read"):
+    with pytest.raises(ModelError, match=r"which the encoder mobilenetv2.* can't read"):
         load_encoder_weights(network, efficientnet_lite0.packaged_checkpoint())
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from models.captioner import Captioner
 from models.tokenizer import Tokenizer
@@ -37,13 +40,14 @@ class PhasedTrainer(ABC):
         self.train, self.dev, self.directory = train, dev, directory
         self.listener, self.is_stopping = listener, is_stopping
         self.best_path, self.checkpoint_path = directory / BEST, directory / CHECKPOINT
+        self._origin = _digest(model, tokenizer)
         self._prepare()
 
     @property
     def identity(self) -> str:
         """What a checkpoint must have been written by, to be gone on with."""
         data = self.train.fingerprint + self.dev.fingerprint
-        return self.plan.to_json() + self.model.config.to_json() + data
+        return self._origin + self.plan.to_json() + self.model.config.to_json() + data
 
     def run(self) -> Progress:
         """Train through all phases; ends early, with a checkpoint, when ``is_stopping``."""
@@ -78,3 +82,11 @@ class PhasedTrainer(ABC):
     @abstractmethod
     def _finish_phase(self, phase: Phase, progress: Progress, *, resumed: bool) -> None:
         """Take a phase from where progress says to its end, or to a stop."""
+
+
+def _digest(model: Captioner, tokenizer: Tokenizer) -> str:
+    """What a training starts from, and the precision it computes in."""
+    digest = hashlib.sha256("\n".join([model.compute_dtype, *tokenizer.words]).encode())
+    for array in model.get_weights():  # dropout's random states are not among them
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -38,7 +38,8 @@ class Trainer(PhasedTrainer):
 
     def cached_features(self, shards: Shards, *, views: int) -> list[MappedRows]:
         """Features of each view under the present encoder, from disk where they are there."""
-        digest = hashlib.sha256(f"{shards.fingerprint}:{self.plan.seed}".encode())
+        computed = f"{shards.fingerprint}:{self.plan.seed}:{self.model.compute_dtype}"
+        digest = hashlib.sha256(computed.encode())
         for array in self.model.encoder.get_weights():
             digest.update(np.ascontiguousarray(array).tobytes())
         folder = self.directory / "features" / digest.hexdigest()[:16]

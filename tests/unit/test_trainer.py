@@ -50,12 +50,13 @@ def make_trainer(
     is_stopping: Callable[[], bool] = lambda: False,
     listener: Notebook | None = None,
     starts_trained: bool = False,
+    weights_seed: int = 5,
 ) -> Trainer:
     register_encoder()
     train = make_shards(folder / "train", images=24)
     dev = make_shards(folder / "dev", images=6, seed=1)
     tokenizer = Tokenizer.from_captions([t for c in train.captions for t in c], min_count=2)
-    keras.utils.set_random_seed(5)
+    keras.utils.set_random_seed(weights_seed)
     config = CaptionerConfig(
         "tiny", SIDE, tokenizer.vocabulary_size, max_length=10, width=16, heads=2, ffn=32
     )
@@ -113,6 +114,22 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path: Path) -> None:
     other = make_trainer(tmp_path, plan=replace(PLAN, seed=4))
     with pytest.raises(ModelError, match="other options or data"):
         other.run()
+
+
+def test_a_checkpoint_of_a_training_from_other_weights_is_refused(tmp_path: Path) -> None:
+    make_trainer(tmp_path, is_stopping=StopAfter(4)).run()
+    with pytest.raises(ModelError, match="from another model"):
+        make_trainer(tmp_path, weights_seed=6).run()
+
+
+def test_a_training_in_another_precision_is_another_training(tmp_path: Path) -> None:
+    whole = make_trainer(tmp_path).identity
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        half = make_trainer(tmp_path).identity
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert whole == make_trainer(tmp_path).identity != half
 
 
 def test_a_phase_ends_early_when_dev_stays_as_it_was(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class PhaseRun:
     def finish(self) -> None:
         """Run the phase's remaining steps; leaves a checkpoint behind if asked to stop."""
         progress, began, first = self.progress, time.monotonic(), self.progress.step
+        if progress.step == 0:
+            self._save()  # what opens a phase, before a better one takes its name
         while progress.step < self.total_steps and progress.stale_epochs < self.phase.patience:
             if self.trainer.is_stopping():
                 self._save()

@@ -15,6 +15,8 @@ import pytest
 from conf.errors import InputError, ModelError
 from models.captioner import Captioner, CaptionerConfig
 from models.tokenizer import Tokenizer
+from models.training import phase_run
+from models.training.checkpoint import Progress, save_checkpoint
 from models.training.plan import Phase, TrainingPlan
 from models.training.shards import Shards
 from models.training.trainer import Trainer
@@ -104,6 +106,31 @@ def test_a_training_stopped_in_any_phase_ends_with_the_weights_of_one_that_was_n
     for questions in (6, 7, 11):
         make_trainer(tmp_path, is_stopping=StopAfter(questions)).run()
     resumed = make_trainer(tmp_path)
+    resumed.run()
+    for mine, theirs in zip(weights_of(resumed), weights_of(finished[0]), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+class Killed(Exception):
+    """What ends the training in the place of a kill."""
+
+
+def test_a_training_killed_between_its_best_weights_and_their_checkpoint_repeats_that_epoch(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(path: Path, progress: Progress, *rest: Any, **facts: Any) -> None:
+        if (progress.phase, progress.step) == (1, 4):
+            raise Killed
+        save_checkpoint(path, progress, *rest, **facts)
+
+    plan = replace(PLAN, checkpoint_steps=100)  # none within the epoch
+    struck = make_trainer(tmp_path, plan=plan)
+    with monkeypatch.context() as patch:
+        patch.setattr(phase_run, "save_checkpoint", strike)
+        with pytest.raises(Killed):
+            struck.run()
+    assert struck.best_path.stat().st_mtime_ns > struck.checkpoint_path.stat().st_mtime_ns
+    resumed = make_trainer(tmp_path, plan=plan)
     resumed.run()
     for mine, theirs in zip(weights_of(resumed), weights_of(finished[0]), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)

@@ -70,8 +70,10 @@ class PhaseRun:
         return self_critical(self._network, samples=self.phase.samples)
 
     def finish(self) -> None:
-        """Run the phase's remaining epochs, each followed by a checkpoint."""
+        """Run the phase's remaining epochs, with a checkpoint before them and after each."""
         progress, phase = self.progress, self.phase
+        if progress.step == 0:
+            self._save()  # what opens a phase, before a better one takes its name
         for epoch in range(progress.step // self._steps, phase.epochs):
             if progress.stale_epochs >= phase.patience:
                 break

@@ -5,6 +5,7 @@ Shapes: B images · N grid cells · C channels · S image side.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ class PhaseRun:
                 return
             rate = self.phase.rate_at(progress.step, total_steps=self.total_steps)
             loss = float(self._step(progress.step, rate))
+            self.trainer.refuse_divergence(self.phase, is_finite=math.isfinite(loss))
             self._count_step(loss)
             if progress.step % REPORT_STEPS == 0:
                 pace = (time.monotonic() - began) / (progress.step - first)
@@ -138,6 +140,7 @@ class PhaseRun:
 
     def _end_epoch(self) -> None:
         progress, trainer = self.progress, self.trainer
+        self._refuse_divergence()
         with self.average.applied():
             figures, captions = trainer.describe_dev(self._dev_features)
             is_best = progress.note_epoch(figures["cider"])
@@ -161,8 +164,13 @@ class PhaseRun:
     def _variables(self) -> list[Any]:
         return [*self.trainer.model.variables, *self.stepper.state, *self.average.variables]
 
+    def _refuse_divergence(self) -> None:
+        is_finite = all(np.isfinite(np.asarray(v)).all() for v in self._variables())
+        self.trainer.refuse_divergence(self.phase, is_finite=is_finite)
+
     def _save(self) -> None:
         trainer = self.trainer
+        self._refuse_divergence()  # a step's loss says nothing of the weights after it
         save_checkpoint(
             trainer.checkpoint_path, self.progress, self._variables(), identity=trainer.identity
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from conf.errors import ModelError
 from models.captioner import Captioner
 from models.tokenizer import Tokenizer
 from models.training.checkpoint import CHECKPOINT, Progress, read_progress
@@ -70,6 +71,16 @@ class PhasedTrainer(ABC):
         save_weights_whole(self.model, self.best_path)
         self.listener.on_epoch(EpochReport("initial model", 0, 0, figures, True, captions))
         return figures["cider"]
+
+    def refuse_divergence(self, phase: Phase, *, is_finite: bool) -> None:
+        """Raise ModelError where the loss or a weight of a phase isn't finite."""
+        if not is_finite:
+            option = f"--{phase.kind.replace('_', '-')}-rate"
+            raise ModelError(
+                f"The {phase.kind} phase diverged: its loss or weights aren't finite any more.",
+                remedy=f"Remove {self.directory}, or choose another --output, and start anew with "
+                f"a lower {option}.",
+            )
 
     @abstractmethod
     def _prepare(self) -> None:

@@ -159,6 +159,25 @@ def test_a_training_in_another_precision_is_another_training(tmp_path: Path) -> 
     assert whole == make_trainer(tmp_path).identity != half
 
 
+@pytest.mark.parametrize(
+    ("batch_images", "checkpoint_steps"),
+    [(6, 100), (24, 100), (6, 1)],
+    ids=["by its loss", "at the end of an epoch", "at a checkpoint"],
+)
+def test_a_phase_that_diverges_is_an_error_and_leaves_no_such_weights(
+    tmp_path: Path, batch_images: int, checkpoint_steps: int
+) -> None:
+    wild = Phase("frozen", epochs=1, learning_rate=1e39, batch_images=batch_images, warmup_steps=1)
+    trainer = make_trainer(
+        tmp_path, plan=replace(PLAN, phases=(wild,), checkpoint_steps=checkpoint_steps)
+    )
+    with pytest.raises(ModelError, match=r"frozen phase diverged.*a lower --frozen-rate"):
+        trainer.run()
+    assert not trainer.best_path.exists()
+    kept = np.load(trainer.checkpoint_path)
+    assert all(np.isfinite(kept[name]).all() for name in kept if name != "facts")
+
+
 def test_a_phase_ends_early_when_dev_stays_as_it_was(tmp_path: Path) -> None:
     still = Phase("frozen", epochs=6, learning_rate=1e-12, batch_images=6, patience=1)
     listener = Notebook()

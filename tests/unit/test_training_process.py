@@ -230,6 +230,17 @@ def test_a_trained_model_stays_where_nothing_better_comes(
     assert_same_weights(model, Captioner(model.config))
 
 
+def test_a_phase_that_diverges_is_an_error_and_leaves_no_such_weights(
+    tmp_path: Path, tiny_encoder: None
+) -> None:
+    wild = Phase("frozen", epochs=1, learning_rate=1e39, batch_images=24, warmup_steps=1)
+    with pytest.raises(ModelError, match=r"frozen phase diverged.*a lower --frozen-rate"):
+        train(tmp_path, plan=TrainingPlan(phases=(wild,)))
+    assert not (tmp_path / "training" / BEST).exists()
+    kept = np.load(tmp_path / "training" / CHECKPOINT)
+    assert all(np.isfinite(kept[name]).all() for name in kept if name != "facts")
+
+
 def test_what_it_refuses_is_named(tmp_path: Path, tiny_encoder: None) -> None:
     train(tmp_path, stops=partial(has_reached, "frozen"))
     with pytest.raises(ModelError, match="other options or data"):

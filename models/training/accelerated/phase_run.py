@@ -15,6 +15,7 @@ from models.training.accelerated.passes import (
     Loss,
     Material,
     Schedule,
+    are_finite,
     compile_captions,
     compile_pass,
     cross_entropy,
@@ -103,6 +104,9 @@ class PhaseRun:
         )
         self._learning, self._state, loss = self._pass(
             self._learning, self._state, self._staying, self._material, schedule
+        )
+        trainer.refuse_divergence(
+            phase, is_finite=bool(are_finite((self._learning, self._state, loss)))
         )
         progress.loss_sum = float(loss)
         progress.step += self._steps

@@ -91,11 +91,10 @@ class PhaseRun:
     def _prepare_inputs(self) -> None:
         trainer, phase = self.trainer, self.phase
         self._views: list[MappedRows] = []
-        self._dev_features: npt.NDArray[Any] | None = None
+        self._dev_features: MappedRows | None = None
         if phase.kind != "finetune":
             self._views = trainer.cached_features(trainer.train, views=trainer.plan.views)
-            dev = trainer.cached_features(trainer.dev, views=1)[0]
-            self._dev_features = dev.take(np.arange(len(dev)))
+            self._dev_features = trainer.cached_features(trainer.dev, views=1)[0]
         if phase.kind == "self_critical":
             self._reward = trainer.reward()
             self._sampler = Sampler(trainer.model, samples=phase.samples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from models.training.plan import Phase, TrainingPlan
 from models.training.reports import EpochReport, Listener
 from models.training.shards import Shards
 from models.training.weights import BEST, save_weights_whole
+
+
+class Stopped(Exception):
+    """The training was asked to stop within work that leaves no checkpoint."""
 
 
 class PhasedTrainer(ABC):
@@ -55,13 +60,24 @@ class PhasedTrainer(ABC):
         self.directory.mkdir(parents=True, exist_ok=True)
         progress = read_progress(self.checkpoint_path, identity=self.identity)
         resumed = progress is not None
-        progress = progress or Progress(best=self._begin())
-        while progress.phase < len(self.plan.phases) and not self.is_stopping():
-            self._finish_phase(self.plan.phases[progress.phase], progress, resumed=resumed)
-            resumed = False
+        progress = progress or Progress()
+        with suppress(Stopped):
+            self._finish_phases(progress, resumed=resumed)
         if self.best_path.exists():
             self.model.load_weights(str(self.best_path))
         return progress
+
+    def check(self) -> None:
+        """Raise Stopped, which `run` takes for its end, where the training is to stop."""
+        if self.is_stopping():
+            raise Stopped
+
+    def _finish_phases(self, progress: Progress, *, resumed: bool) -> None:
+        if not resumed:
+            progress.best = self._begin()
+        while progress.phase < len(self.plan.phases) and not self.is_stopping():
+            self._finish_phase(self.plan.phases[progress.phase], progress, resumed=resumed)
+            resumed = False
 
     def _begin(self) -> float:
         """Return the dev CIDEr to beat, and keep the weights that reach it."""

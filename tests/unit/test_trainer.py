@@ -17,6 +17,7 @@ from models.captioner import Captioner, CaptionerConfig
 from models.tokenizer import Tokenizer
 from models.training import phase_run
 from models.training.checkpoint import Progress, save_checkpoint
+from models.training.evaluation import DevCaptioner
 from models.training.plan import Phase, TrainingPlan
 from models.training.shards import Shards
 from models.training.trainer import Trainer
@@ -103,12 +104,42 @@ def test_the_model_ends_with_the_weights_that_were_best_on_dev(finished: Finishe
 def test_a_training_stopped_in_any_phase_ends_with_the_weights_of_one_that_was_not(
     finished: Finished, tmp_path: Path
 ) -> None:
-    for questions in (6, 7, 11):
+    stops = [
         make_trainer(tmp_path, is_stopping=StopAfter(questions)).run()
+        for questions in (10, 8, 10, 3)  # the last time while dev is captioned
+    ]
+    assert [(one.phase, one.step) for one in stops] == [(0, 5), (1, 2), (2, 2), (2, 4)]
     resumed = make_trainer(tmp_path)
     resumed.run()
     for mine, theirs in zip(weights_of(resumed), weights_of(finished[0]), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_a_training_stops_before_it_writes_features(tmp_path: Path) -> None:
+    make_trainer(tmp_path, is_stopping=StopAfter(1)).run()
+    assert not list((tmp_path / "training" / "features").rglob("*.npy"))
+
+
+def test_a_training_stops_before_it_measures_the_initial_model(tmp_path: Path) -> None:
+    listener = Notebook()
+    stopping = StopAfter(0)
+    make_trainer(tmp_path, is_stopping=stopping, listener=listener, starts_trained=True).run()
+    assert not listener.epochs
+
+
+def test_dev_is_captioned_a_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, sizes = make_trainer(tmp_path), list[int]()
+    trainer.dev = make_shards(tmp_path / "more", images=70)
+    caption = DevCaptioner.caption
+
+    def count(captioner: DevCaptioner, features: npt.NDArray[Any]) -> list[str]:
+        sizes.append(len(features))
+        return caption(captioner, features)
+
+    monkeypatch.setattr(DevCaptioner, "caption", count)
+    (cached,) = trainer.cached_features(trainer.dev, views=1)
+    assert trainer.describe_dev(cached) == trainer.describe_dev(None)
+    assert sizes == [64, 6, 64, 6]
 
 
 class Killed(Exception):

@@ -161,11 +161,14 @@ def train(
         learn(settings, data, model, tokenizer, starts_trained=initial is not None, stop=stop)
         stop.check()
         model = in_full_precision(model)
-        measured = measure_model(model, tokenizer, data.dev, beam_width=settings.beam_width)
+        measured = measure_model(
+            model, tokenizer, data.dev, beam_width=settings.beam_width, check=stop.check
+        )
+        stop.check()
         package = write_trained(
             settings, data, model, tokenizer, measured, run_id=run_id, initial=initial
         )
-        served = measure_served(package, data.dev, beam_width=settings.beam_width)
+        served = measure_served(package, data.dev, beam_width=settings.beam_width, check=stop.check)
         print_result(package, measured, served, data)
         if settings.register_model:
             register_and_gate(settings, package, served, data.dev, run_id=run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,37 +38,67 @@ class Measured:
 
 
 def measure_model(
-    model: Captioner, tokenizer: Tokenizer, dev: Shards, *, beam_width: int
+    model: Captioner,
+    tokenizer: Tokenizer,
+    dev: Shards,
+    *,
+    beam_width: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Measured:
-    """Caption and score dev with the network as it is, at the length penalty that suits it."""
-    from models.training.evaluation import DevCaptioner, encode_shards
+    """Caption and score dev with the network as it is, at the length penalty that suits it.
 
-    features = encode_shards(model, dev)
-    greedy = DevCaptioner(model, tokenizer, beam_width=1).caption(features)
-    searcher = DevCaptioner(model, tokenizer, beam_width=beam_width)
-    found = []
-    for penalty in LENGTH_PENALTIES:
-        captions = searcher.caption(features, length_penalty=penalty)
-        found.append((_figures(captions, dev), penalty, captions))
-    beam, penalty, captions = max(found, key=lambda one: one[0].cider)
+    ``check`` is called every few photographs and may raise, as `Stop.check` does.
+    """
+    greedy, by_penalty = _caption(model, tokenizer, dev, beam_width=beam_width, check=check)
+    found = [(_figures(captions, dev), penalty) for penalty, captions in by_penalty.items()]
+    beam, penalty = max(found, key=lambda one: one[0].cider)
+    captions = by_penalty[penalty]
     decoding = DecodingParameters(length_penalty=penalty)
     return Measured(beam, _figures(greedy, dev), beam_width, captions, decoding)
+
+
+def _caption(
+    model: Captioner,
+    tokenizer: Tokenizer,
+    dev: Shards,
+    *,
+    beam_width: int,
+    check: Callable[[], None],
+) -> tuple[list[str], dict[float, list[str]]]:
+    """Captions of dev, greedy and by length penalty; features of a few in memory at a time."""
+    from models.training.evaluation import DevCaptioner, encode_shards
+
+    greedy_search = DevCaptioner(model, tokenizer, beam_width=1)
+    beam_search = DevCaptioner(model, tokenizer, beam_width=beam_width)
+    greedy = list[str]()
+    by_penalty: dict[float, list[str]] = {penalty: [] for penalty in LENGTH_PENALTIES}
+    for features in encode_shards(model, dev):
+        check()
+        greedy += greedy_search.caption(features)
+        for penalty, captions in by_penalty.items():
+            check()
+            captions.extend(beam_search.caption(features, length_penalty=penalty))
+    return greedy, by_penalty
 
 
 def _figures(captions: list[str], dev: Shards) -> CaptionFigures:
     return score_captions(captions, dev.captions, split=split_by_rules).figures
 
 
-def measure_served(package: ModelPackage, dev: Shards, *, beam_width: int) -> CaptionFigures:
+def measure_served(
+    package: ModelPackage, dev: Shards, *, beam_width: int, check: Callable[[], None] = lambda: None
+) -> CaptionFigures:
     """Caption and score dev by what serves: OpenVINO in int8, and the package's own decoding.
 
-    Photographs are resized for a package of another image size, say an earlier champion.
+    Photographs are resized for a package of another image size, say an earlier champion. ``check``
+    is called every few photographs and may raise.
     """
     side, captions = package.config.image_size, list[str]()
     threads = len(os.sched_getaffinity(0))
     runtime = load_runtime(package, beam_width=beam_width, threads=threads)
     at_once = IMAGES_AT_ONCE * threads
     for rows in np.split(np.arange(len(dev)), range(at_once, len(dev), at_once)):
+        check()
         pixels = dev.pixels.take(rows)
         if dev.image_size != side:  # as in serving, which takes OpenCV's BGR and returns RGB
             pixels = np.stack([squash(image, size=side)[..., ::-1] for image in pixels])

@@ -65,8 +65,9 @@ def read_progress(path: Path, *, identity: str) -> Progress | None:
     facts = json.loads(str(_load(path)["facts"]))
     if facts["identity"] != identity:
         raise ModelError(
-            f"{path} was written by a training with other options or data.",
-            remedy="Repeat the first options, or choose another --output.",
+            f"{path} was written by a training with other options or data, or from another model.",
+            remedy="Repeat the first options, with the version that a moved alias named before, "
+            "or choose another --output.",
         )
     return Progress(**facts["progress"])
 

@@ -5,6 +5,7 @@ Shapes: B images · N grid cells · C channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -49,8 +50,8 @@ class DevCaptioner:
         return captions
 
 
-def encode_shards(model: Captioner, shards: Shards) -> npt.NDArray[np.float16]:
-    """Features [rows, N, C] of all photographs, under the model's present weights."""
+def encode_shards(model: Captioner, shards: Shards) -> Iterator[npt.NDArray[np.float16]]:
+    """Features [B, N, C] of all photographs in order, under the weights of the moment."""
     return encode_rows(numpy_encoder(model), shards, np.arange(len(shards)))
 
 

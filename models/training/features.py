@@ -6,7 +6,7 @@ View 0 is the photograph as served, views 1, 2, … are augmented copies.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def _write_view(
         paths.append(path)
         if not path.exists():
             rows = np.arange(first, min(first + 16 * BATCH, len(shards)))
-            features = encode_rows(encode, shards, rows, view=view, seed=seed)
+            features = np.concatenate([*encode_rows(encode, shards, rows, view=view, seed=seed)])
             with written_whole(path) as partial:
                 np.save(partial, features)
     return MappedRows(paths)
@@ -55,12 +55,10 @@ def _write_view(
 
 def encode_rows(
     encode: Encode, shards: Shards, rows: npt.NDArray[np.int64], *, view: int = 0, seed: int = 0
-) -> npt.NDArray[np.float16]:
+) -> Iterator[npt.NDArray[np.float16]]:
     """Features [B, N, C] float16 of the images ``rows``, a few at a time."""
-    found = []
     for chosen in np.split(rows, range(BATCH, len(rows), BATCH)):
         pixels = shards.pixels.take(chosen)
         if view:
             pixels = augment_batch(pixels, seeds=view_seeds(chosen, seed=seed, view=view))
-        found.append(np.asarray(encode(pixels), np.float16))
-    return np.concatenate(found)
+        yield np.asarray(encode(pixels), np.float16)

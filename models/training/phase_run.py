@@ -5,6 +5,7 @@ Shapes: B images · N grid cells · C channels · S image side.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -68,12 +69,15 @@ class PhaseRun:
     def finish(self) -> None:
         """Run the phase's remaining steps; leaves a checkpoint behind if asked to stop."""
         progress, began, first = self.progress, time.monotonic(), self.progress.step
+        if progress.step == 0:
+            self._save()  # what opens a phase, before a better one takes its name
         while progress.step < self.total_steps and progress.stale_epochs < self.phase.patience:
             if self.trainer.is_stopping():
                 self._save()
                 return
             rate = self.phase.rate_at(progress.step, total_steps=self.total_steps)
             loss = float(self._step(progress.step, rate))
+            self.trainer.refuse_divergence(self.phase, is_finite=math.isfinite(loss))
             self._count_step(loss)
             if progress.step % REPORT_STEPS == 0:
                 pace = (time.monotonic() - began) / (progress.step - first)
@@ -87,11 +91,10 @@ class PhaseRun:
     def _prepare_inputs(self) -> None:
         trainer, phase = self.trainer, self.phase
         self._views: list[MappedRows] = []
-        self._dev_features: npt.NDArray[Any] | None = None
+        self._dev_features: MappedRows | None = None
         if phase.kind != "finetune":
             self._views = trainer.cached_features(trainer.train, views=trainer.plan.views)
-            dev = trainer.cached_features(trainer.dev, views=1)[0]
-            self._dev_features = dev.take(np.arange(len(dev)))
+            self._dev_features = trainer.cached_features(trainer.dev, views=1)[0]
         if phase.kind == "self_critical":
             self._reward = trainer.reward()
             self._sampler = Sampler(trainer.model, samples=phase.samples)
@@ -136,6 +139,7 @@ class PhaseRun:
 
     def _end_epoch(self) -> None:
         progress, trainer = self.progress, self.trainer
+        self._refuse_divergence()
         with self.average.applied():
             figures, captions = trainer.describe_dev(self._dev_features)
             is_best = progress.note_epoch(figures["cider"])
@@ -159,8 +163,13 @@ class PhaseRun:
     def _variables(self) -> list[Any]:
         return [*self.trainer.model.variables, *self.stepper.state, *self.average.variables]
 
+    def _refuse_divergence(self) -> None:
+        is_finite = all(np.isfinite(np.asarray(v)).all() for v in self._variables())
+        self.trainer.refuse_divergence(self.phase, is_finite=is_finite)
+
     def _save(self) -> None:
         trainer = self.trainer
+        self._refuse_divergence()  # a step's loss says nothing of the weights after it
         save_checkpoint(
             trainer.checkpoint_path, self.progress, self._variables(), identity=trainer.identity
         )

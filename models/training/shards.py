@@ -49,6 +49,11 @@ class MappedRows:
             [self._parts[p][row - self._starts[p]] for p, row in zip(parts, rows, strict=True)]
         )
 
+    def parts(self, rows: int) -> Iterator[npt.NDArray[Any]]:
+        """All rows in order, so many at a time."""
+        for first in range(0, len(self), rows):
+            yield self.take(np.arange(first, min(first + rows, len(self))))
+
 
 class Shards:
     """An opened shard folder."""

@@ -16,7 +16,7 @@ from models.metrics import score_captions, split_by_rules
 from models.training.checkpoint import Progress
 from models.training.cider import CiderReward
 from models.training.evaluation import DevCaptioner, encode_shards, numpy_encoder
-from models.training.features import write_features
+from models.training.features import BATCH, write_features
 from models.training.phase_run import PhaseRun
 from models.training.phases import PhasedTrainer
 from models.training.plan import Phase
@@ -38,12 +38,18 @@ class Trainer(PhasedTrainer):
 
     def cached_features(self, shards: Shards, *, views: int) -> list[MappedRows]:
         """Features of each view under the present encoder, from disk where they are there."""
-        digest = hashlib.sha256(f"{shards.fingerprint}:{self.plan.seed}".encode())
+        computed = f"{shards.fingerprint}:{self.plan.seed}:{self.model.compute_dtype}"
+        digest = hashlib.sha256(computed.encode())
         for array in self.model.encoder.get_weights():
             digest.update(np.ascontiguousarray(array).tobytes())
         folder = self.directory / "features" / digest.hexdigest()[:16]
         encode = numpy_encoder(self.model)
-        return write_features(encode, shards, folder, views=views, seed=self.plan.seed)
+
+        def encode_or_stop(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+            self.check()
+            return encode(pixels)
+
+        return write_features(encode_or_stop, shards, folder, views=views, seed=self.plan.seed)
 
     def token_lists(self, rows: Iterable[int]) -> list[list[list[int]]]:
         """Captions of the train images ``rows`` as tokens from <start> to <end>."""
@@ -63,10 +69,12 @@ class Trainer(PhasedTrainer):
 
         return CiderReward(references, images=len(self.train))
 
-    def describe_dev(self, features: npt.NDArray[Any] | None) -> tuple[dict[str, float], list[str]]:
+    def describe_dev(self, features: MappedRows | None) -> tuple[dict[str, float], list[str]]:
         """Dev figures and captions under the present weights; encodes where nothing is given."""
-        if features is None:
-            features = encode_shards(self.model, self.dev)
-        captions = self._dev_captioner.caption(features)
+        parts = encode_shards(self.model, self.dev) if features is None else features.parts(BATCH)
+        captions = []
+        for part in parts:
+            self.check()
+            captions += self._dev_captioner.caption(part)
         scored = score_captions(captions, self.dev.captions, split=split_by_rules)
         return scored.figures.as_dict(), captions

@@ -9,6 +9,7 @@ import pytest
 
 from conf.errors import UsageError
 from conf.training import TrainSettings
+from jobs import train_captioner
 from jobs.stopping import Stop, Terminated
 from jobs.train_captioner import refuse_remote, refuse_untrained, size_of, tell_cut, train
 from jobs.training_folders import SKIPPED
@@ -135,6 +136,35 @@ def test_a_training_asked_to_stop_writes_no_package(
     with pytest.raises(Terminated):
         train(settings_of(tmp_path, output="out"), data, None, stop)
     assert not (tmp_path / "out").exists()
+
+
+class StopLater(Stop):
+    """Is asked to stop after so many checks."""
+
+    def __init__(self, checks: int) -> None:
+        super().__init__()
+        self.left = checks
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.ask()
+        super().check()
+
+
+@pytest.mark.parametrize(("checks", "is_packaged"), [(2, False), (7, True)])
+def test_a_training_asked_to_stop_leaves_dev_unmeasured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: int, *, is_packaged: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train_captioner, "learn", lambda *_, **__: None)
+    data = TrainingData(
+        shards_of(tmp_path / "t", images=6), shards_of(tmp_path / "d", images=3), {}
+    )
+    settings = settings_of(tmp_path, output="out", register_model=False)
+    with pytest.raises(Terminated):
+        train(settings, data, None, StopLater(checks))
+    assert (tmp_path / "out").exists() is is_packaged
 
 
 def test_the_output_must_be_a_local_folder() -> None:

@@ -15,6 +15,9 @@ import pytest
 from conf.errors import InputError, ModelError
 from models.captioner import Captioner, CaptionerConfig
 from models.tokenizer import Tokenizer
+from models.training import phase_run
+from models.training.checkpoint import Progress, save_checkpoint
+from models.training.evaluation import DevCaptioner
 from models.training.plan import Phase, TrainingPlan
 from models.training.shards import Shards
 from models.training.trainer import Trainer
@@ -50,12 +53,13 @@ def make_trainer(
     is_stopping: Callable[[], bool] = lambda: False,
     listener: Notebook | None = None,
     starts_trained: bool = False,
+    weights_seed: int = 5,
 ) -> Trainer:
     register_encoder()
     train = make_shards(folder / "train", images=24)
     dev = make_shards(folder / "dev", images=6, seed=1)
     tokenizer = Tokenizer.from_captions([t for c in train.captions for t in c], min_count=2)
-    keras.utils.set_random_seed(5)
+    keras.utils.set_random_seed(weights_seed)
     config = CaptionerConfig(
         "tiny", SIDE, tokenizer.vocabulary_size, max_length=10, width=16, heads=2, ffn=32
     )
@@ -100,9 +104,64 @@ def test_the_model_ends_with_the_weights_that_were_best_on_dev(finished: Finishe
 def test_a_training_stopped_in_any_phase_ends_with_the_weights_of_one_that_was_not(
     finished: Finished, tmp_path: Path
 ) -> None:
-    for questions in (6, 7, 11):
+    stops = [
         make_trainer(tmp_path, is_stopping=StopAfter(questions)).run()
+        for questions in (10, 8, 10, 3)  # the last time while dev is captioned
+    ]
+    assert [(one.phase, one.step) for one in stops] == [(0, 5), (1, 2), (2, 2), (2, 4)]
     resumed = make_trainer(tmp_path)
+    resumed.run()
+    for mine, theirs in zip(weights_of(resumed), weights_of(finished[0]), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_a_training_stops_before_it_writes_features(tmp_path: Path) -> None:
+    make_trainer(tmp_path, is_stopping=StopAfter(1)).run()
+    assert not list((tmp_path / "training" / "features").rglob("*.npy"))
+
+
+def test_a_training_stops_before_it_measures_the_initial_model(tmp_path: Path) -> None:
+    listener = Notebook()
+    stopping = StopAfter(0)
+    make_trainer(tmp_path, is_stopping=stopping, listener=listener, starts_trained=True).run()
+    assert not listener.epochs
+
+
+def test_dev_is_captioned_a_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, sizes = make_trainer(tmp_path), list[int]()
+    trainer.dev = make_shards(tmp_path / "more", images=70)
+    caption = DevCaptioner.caption
+
+    def count(captioner: DevCaptioner, features: npt.NDArray[Any]) -> list[str]:
+        sizes.append(len(features))
+        return caption(captioner, features)
+
+    monkeypatch.setattr(DevCaptioner, "caption", count)
+    (cached,) = trainer.cached_features(trainer.dev, views=1)
+    assert trainer.describe_dev(cached) == trainer.describe_dev(None)
+    assert sizes == [64, 6, 64, 6]
+
+
+class Killed(Exception):
+    """What ends the training in the place of a kill."""
+
+
+def test_a_training_killed_between_its_best_weights_and_their_checkpoint_repeats_that_epoch(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(path: Path, progress: Progress, *rest: Any, **facts: Any) -> None:
+        if (progress.phase, progress.step) == (1, 4):
+            raise Killed
+        save_checkpoint(path, progress, *rest, **facts)
+
+    plan = replace(PLAN, checkpoint_steps=100)  # none within the epoch
+    struck = make_trainer(tmp_path, plan=plan)
+    with monkeypatch.context() as patch:
+        patch.setattr(phase_run, "save_checkpoint", strike)
+        with pytest.raises(Killed):
+            struck.run()
+    assert struck.best_path.stat().st_mtime_ns > struck.checkpoint_path.stat().st_mtime_ns
+    resumed = make_trainer(tmp_path, plan=plan)
     resumed.run()
     for mine, theirs in zip(weights_of(resumed), weights_of(finished[0]), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
@@ -113,6 +172,41 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path: Path) -> None:
     other = make_trainer(tmp_path, plan=replace(PLAN, seed=4))
     with pytest.raises(ModelError, match="other options or data"):
         other.run()
+
+
+def test_a_checkpoint_of_a_training_from_other_weights_is_refused(tmp_path: Path) -> None:
+    make_trainer(tmp_path, is_stopping=StopAfter(4)).run()
+    with pytest.raises(ModelError, match="from another model"):
+        make_trainer(tmp_path, weights_seed=6).run()
+
+
+def test_a_training_in_another_precision_is_another_training(tmp_path: Path) -> None:
+    whole = make_trainer(tmp_path).identity
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        half = make_trainer(tmp_path).identity
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert whole == make_trainer(tmp_path).identity != half
+
+
+@pytest.mark.parametrize(
+    ("batch_images", "checkpoint_steps"),
+    [(6, 100), (24, 100), (6, 1)],
+    ids=["by its loss", "at the end of an epoch", "at a checkpoint"],
+)
+def test_a_phase_that_diverges_is_an_error_and_leaves_no_such_weights(
+    tmp_path: Path, batch_images: int, checkpoint_steps: int
+) -> None:
+    wild = Phase("frozen", epochs=1, learning_rate=1e39, batch_images=batch_images, warmup_steps=1)
+    trainer = make_trainer(
+        tmp_path, plan=replace(PLAN, phases=(wild,), checkpoint_steps=checkpoint_steps)
+    )
+    with pytest.raises(ModelError, match=r"frozen phase diverged.*a lower --frozen-rate"):
+        trainer.run()
+    assert not trainer.best_path.exists()
+    kept = np.load(trainer.checkpoint_path)
+    assert all(np.isfinite(kept[name]).all() for name in kept if name != "facts")
 
 
 def test_a_phase_ends_early_when_dev_stays_as_it_was(tmp_path: Path) -> None:

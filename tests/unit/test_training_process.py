@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from models.training.accelerated.request import TrainingRequest
 from models.training.checkpoint import CHECKPOINT
 from models.training.plan import Phase, TrainingPlan
 from models.training.reports import EpochReport, StepReport
+from models.training.weights import BEST
 from tests.tiny_model import SIDE, register_encoder
 from tests.training_data import Notebook, make_shards
 
@@ -180,6 +182,22 @@ def test_a_process_that_others_end_is_a_fault_and_its_training_goes_on(
     assert_same_weights(model, finished[0])
 
 
+def test_a_process_killed_between_its_best_weights_and_their_checkpoint_repeats_that_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder: None
+) -> None:
+    plan = replace(PLAN, phases=(replace(PHASES[0], epochs=1), PHASES[1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(training_process, "MODULE", "tests.struck_trainer")
+        with pytest.raises(EnvironmentFault, match="code -9"):
+            train(tmp_path / "struck", plan=plan)
+    folder = tmp_path / "struck" / "training"
+    best, checkpoint = ((folder / name).stat() for name in (BEST, CHECKPOINT))
+    assert best.st_mtime_ns > checkpoint.st_mtime_ns
+    resumed, _ = train(tmp_path / "struck", plan=plan)
+    whole, _ = train(tmp_path / "whole", plan=plan)
+    assert_same_weights(resumed, whole)
+
+
 def test_a_trainer_ends_with_its_job(tmp_path: Path, tiny_encoder: None) -> None:
     spawning = multiprocessing.get_context("spawn")
     is_training = spawning.Event()
@@ -210,6 +228,17 @@ def test_a_trained_model_stays_where_nothing_better_comes(
     assert not any(np.array_equal(first_learnt, kept) for kept in weights_of(model))
     keras.utils.set_random_seed(5)
     assert_same_weights(model, Captioner(model.config))
+
+
+def test_a_phase_that_diverges_is_an_error_and_leaves_no_such_weights(
+    tmp_path: Path, tiny_encoder: None
+) -> None:
+    wild = Phase("frozen", epochs=1, learning_rate=1e39, batch_images=24, warmup_steps=1)
+    with pytest.raises(ModelError, match=r"frozen phase diverged.*a lower --frozen-rate"):
+        train(tmp_path, plan=TrainingPlan(phases=(wild,)))
+    assert not (tmp_path / "training" / BEST).exists()
+    kept = np.load(tmp_path / "training" / CHECKPOINT)
+    assert all(np.isfinite(kept[name]).all() for name in kept if name != "facts")
 
 
 def test_what_it_refuses_is_named(tmp_path: Path, tiny_encoder: None) -> None:

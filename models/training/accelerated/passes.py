@@ -170,6 +170,12 @@ def compile_pass(network: Network, optimizer: AdamW, loss: Loss) -> Pass:
     return run
 
 
+@jax.jit
+def are_finite(arrays: Any) -> Array:
+    """Whether all numbers are finite, bool, in arrays however nested."""
+    return jnp.stack([jnp.isfinite(array).all() for array in jax.tree.leaves(arrays)]).all()
+
+
 def compile_captions(
     network: Network, decoding: DecodingParameters, *, batch: int
 ) -> Callable[..., Array]:

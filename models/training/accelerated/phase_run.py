@@ -15,6 +15,7 @@ from models.training.accelerated.passes import (
     Loss,
     Material,
     Schedule,
+    are_finite,
     compile_captions,
     compile_pass,
     cross_entropy,
@@ -70,8 +71,10 @@ class PhaseRun:
         return self_critical(self._network, samples=self.phase.samples)
 
     def finish(self) -> None:
-        """Run the phase's remaining epochs, each followed by a checkpoint."""
+        """Run the phase's remaining epochs, with a checkpoint before them and after each."""
         progress, phase = self.progress, self.phase
+        if progress.step == 0:
+            self._save()  # what opens a phase, before a better one takes its name
         for epoch in range(progress.step // self._steps, phase.epochs):
             if progress.stale_epochs >= phase.patience:
                 break
@@ -101,6 +104,9 @@ class PhaseRun:
         )
         self._learning, self._state, loss = self._pass(
             self._learning, self._state, self._staying, self._material, schedule
+        )
+        trainer.refuse_divergence(
+            phase, is_finite=bool(are_finite((self._learning, self._state, loss)))
         )
         progress.loss_sum = float(loss)
         progress.step += self._steps

@@ -5,7 +5,6 @@ Shapes: I images · S image side · K captions of an image · T tokens of a capt
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import ModelError
-from models.captioner import Captioner
 from models.decoding import PAD, DecodingParameters
 from models.metrics import score_captions, split_by_rules
 from models.tokenizer import Tokenizer
@@ -43,7 +41,6 @@ class AcceleratedTrainer(PhasedTrainer):
 
     def _prepare(self) -> None:
         model, train = self.model, self.train
-        self._origin = _digest(model, self.tokenizer)
         self._refuse_too_many()
         self.captions = _token_lists(train, self.tokenizer, max_length=model.config.max_length)
         self.photographs = Photographs(
@@ -58,7 +55,7 @@ class AcceleratedTrainer(PhasedTrainer):
     @property
     def identity(self) -> str:
         """What a checkpoint must have been written by, to be gone on with."""
-        return f"accelerated {self._origin} {super().identity}"
+        return f"accelerated {super().identity}"
 
     def _describe_start(self) -> tuple[dict[str, float], list[str]]:
         network = Network(self.model)
@@ -108,14 +105,6 @@ def may_mirror(captions: Sequence[Sequence[str]], plan: TrainingPlan) -> list[bo
 def tells_sides(captions: Sequence[str]) -> bool:
     """Whether a caption tells left from right, so that a mirrored photograph would belie it."""
     return any(map(_SIDES.search, captions))
-
-
-def _digest(model: Captioner, tokenizer: Tokenizer) -> str:
-    """What a training starts from."""
-    digest = hashlib.sha256("\n".join(tokenizer.words).encode())
-    for array in model.get_weights():
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _padded(shards: Shards, multiple: int) -> npt.NDArray[Any]:

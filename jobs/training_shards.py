@@ -69,20 +69,15 @@ def open_shards(
     """Shards that an earlier start of the same training finished, or None.
 
     Those made before something else was withdrawn don't count. Raises UsageError where they were
-    made of other data than the settings name; other contents under the same names go unseen.
+    made of other data than the settings name, or of another size; other contents under the same
+    names go unseen.
     """
     facts = _read_facts(work)
     if facts is None:
         return None
-    if facts["image_size"] != image_size or facts.get("exclusions", "") != exclusions.fingerprint:
+    _refuse_others(facts, settings, work, image_size=image_size)
+    if facts.get("exclusions", "") != exclusions.fingerprint:
         return None
-    made_of, asked = facts.get("data", {}), _data_of(settings)
-    if changed := [name for name in asked if asked[name] != made_of.get(name)]:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-        raise UsageError(
-            f"{work} holds photographs that were read with another {options}.",
-            remedy="Repeat the first options, or choose another --output or --work.",
-        )
     try:
         return TrainingData(Shards(work / TRAIN), Shards(work / DEV), facts["skipped"])
     except InputError:  # a folder is gone or half made: they are made anew
@@ -96,6 +91,25 @@ def _read_facts(work: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return facts
+
+
+def _refuse_others(
+    facts: dict[str, Any], settings: PairSettings, work: Path, *, image_size: int
+) -> None:
+    """Raise UsageError where making the shards that are asked for would end another training."""
+    made_of, asked = facts.get("data", {}), _data_of(settings)
+    if changed := [name for name in asked if asked[name] != made_of.get(name)]:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise UsageError(
+            f"{work} holds photographs that were read with another {options}.",
+            remedy="Repeat the first options, or choose another --output or --work.",
+        )
+    if (side := facts["image_size"]) != image_size:
+        raise UsageError(
+            f"{work} holds photographs of {side} pixels a side, and {image_size} are asked for.",
+            remedy="Repeat the first --encoder, --image-size or --initial-model, or choose another "
+            "--output or --work.",
+        )
 
 
 def make_shards(

@@ -150,7 +150,6 @@ def test_finished_shards_are_found_again(spark: SparkSession, folder: Path) -> N
     found = open_shards(folder / "work", settings_of(folder), image_size=SIDE)
     assert found is not None
     assert found.train.fingerprint == data.train.fingerprint
-    assert open_shards(folder / "work", settings_of(folder), image_size=SIDE + 1) is None
 
 
 def test_shards_of_other_data_are_refused(spark: SparkSession, folder: Path) -> None:
@@ -158,6 +157,12 @@ def test_shards_of_other_data_are_refused(spark: SparkSession, folder: Path) -> 
     other = settings_of(folder, dev_split=None, limit=2, partition_files=7)
     with pytest.raises(UsageError, match="another --dev-split, --limit"):
         open_shards(folder / "work", other, image_size=SIDE)
+
+
+def test_shards_of_another_image_size_are_refused(spark: SparkSession, folder: Path) -> None:
+    shards_of(spark, folder, settings_of(folder))
+    with pytest.raises(UsageError, match=f"{SIDE} pixels a side, and {SIDE + 1} .* --encoder"):
+        open_shards(folder / "work", settings_of(folder), image_size=SIDE + 1)
 
 
 def test_withdrawn_photographs_are_left_out_and_older_shards_are_not_used(

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from conf.errors import InputError, UsageError
 from conf.training import PairSettings
+from models.reasons import Reason
 from storage.hadoop import reported_as
 from storage.listing import list_files
 from storage.paths import is_local, qualify
@@ -130,9 +131,7 @@ def mark_skipped(frame: DataFrame, reason: str) -> DataFrame:
 def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) -> DataFrame:
     """Fill `content` and `sha256` where only the path is known; `reason` says why not."""
     if settings.pairs is not None:
-        return pairs.withColumn("reason", F.lit(None).cast("string")).withColumn(
-            "detail", F.lit("")
-        )
+        return _bounded(pairs, settings)
     paths = [row.path for row in pairs.select("path").collect()]
     partitions = max(1, -(-len(paths) // settings.partition_files))
     known = pairs.drop("content")
@@ -149,6 +148,24 @@ def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) 
     joined = known.repartition(partitions, "path").join(spread, on="path", how="left")
     reason = F.when(unread, "unreadable").alias("reason")
     return joined.select(*known.columns, "content", reason, F.lit("").alias("detail"))
+
+
+def _bounded(pairs: DataFrame, settings: PairSettings) -> DataFrame:
+    """Rows of a table, no larger and no more of them in a partition than the settings allow.
+
+    They are dealt out in turn: Spark's own partitions of a table hold 128 MB of photographs each.
+    """
+    partitions = max(1, -(-pairs.count() // settings.partition_files))
+    columns = [name for name in pairs.columns if name != "content"]
+    size = F.length("content")
+    fits = F.coalesce(size <= settings.max_file_bytes, F.lit(True))
+    detail = F.concat(size, F.lit(f" bytes, limit {settings.max_file_bytes}"))
+    return pairs.select(
+        *columns,
+        F.when(fits, F.col("content")).alias("content"),
+        F.when(~fits, Reason.TOO_LARGE.value).alias("reason"),
+        F.when(~fits, detail).otherwise("").alias("detail"),
+    ).repartition(partitions)
 
 
 def with_pixels(contents: DataFrame, settings: PairSettings, *, image_size: int) -> DataFrame:

@@ -8,19 +8,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from conf.errors import InputError, UsageError
 from conf.training import PairSettings
 from jobs import training_shards
 from jobs.training_folders import READY, SKIPPED
+from jobs.training_pairs import read_pairs, with_content
 from jobs.training_shards import TrainingData, make_shards, open_shards, stream_rows
 from storage.excluded import IMAGE, PATH, Exclusions, digest_of
 from storage.hadoop import jvm
 from tests.services.submitting import wait_until
 
 SIDE = 16
+PAIR_COLUMNS = "path string, content binary, captions array<string>"
 
 
 @pytest.fixture
@@ -130,6 +132,22 @@ def test_a_train_split_alone_leaves_dev_to_the_photographs_bytes(
     assert set(part.dev.names) == set(whole.dev.names) & set(names)
 
 
+def table_of(spark: SparkSession, folder: Path, *, prefix: str = "") -> DataFrame:
+    """The six photographs as rows of a table of pairs, their paths begun with the prefix."""
+    rows = [
+        (prefix + path.name, path.read_bytes(), [f"Level {n} , first .", f"Level {n} again"])
+        for n in range(6)
+        for path in (folder / "images").rglob(f"{n}.png")
+    ]
+    return spark.createDataFrame(rows, PAIR_COLUMNS)
+
+
+def table_settings(folder: Path, frame: DataFrame, **changes: object) -> PairSettings:
+    frame.coalesce(1).write.format("parquet").save(str(folder / "pairs"))
+    pairs = {"images": None, "captions": None, "pairs": str(folder / "pairs")}
+    return settings_of(folder, **pairs, **changes)
+
+
 def test_a_table_of_pairs_gives_the_same_shards(spark: SparkSession, folder: Path) -> None:
     from_files = shards_of(spark, folder, settings_of(folder))
     rows = [
@@ -143,6 +161,22 @@ def test_a_table_of_pairs_gives_the_same_shards(spark: SparkSession, folder: Pat
     from_table = make_shards(spark, table, folder / "other", image_size=SIDE, env_local=True)
     assert from_table.train.fingerprint == from_files.train.fingerprint
     assert from_table.dev.fingerprint == from_files.dev.fingerprint
+
+
+def test_no_partition_of_a_table_holds_more_photographs_than_allowed(
+    spark: SparkSession, folder: Path
+) -> None:
+    captions = F.array(F.lit("A wall ."))
+    rows = spark.range(100).select(
+        F.col("id").cast("string").alias("path"),
+        F.lit(b"x").alias("content"),
+        captions.alias("captions"),
+    )
+    settings = table_settings(folder, rows, partition_files=8)
+    pairs = read_pairs(spark, settings, env_local=True).usable
+    sizes = [len(part) for part in with_content(spark, pairs, settings).rdd.glom().collect()]
+    assert sum(sizes) == 100
+    assert max(sizes) <= 8
 
 
 def test_finished_shards_are_found_again(spark: SparkSession, folder: Path) -> None:

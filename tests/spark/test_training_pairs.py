@@ -18,6 +18,7 @@ from jobs.training_folders import READY, SKIPPED
 from jobs.training_pairs import read_pairs, with_content
 from jobs.training_shards import TrainingData, make_shards, open_shards, stream_rows
 from storage.excluded import IMAGE, PATH, Exclusions, digest_of
+from storage.exclusions import is_excluded
 from storage.hadoop import jvm
 from tests.services.submitting import wait_until
 
@@ -150,13 +151,7 @@ def table_settings(folder: Path, frame: DataFrame, **changes: object) -> PairSet
 
 def test_a_table_of_pairs_gives_the_same_shards(spark: SparkSession, folder: Path) -> None:
     from_files = shards_of(spark, folder, settings_of(folder))
-    rows = [
-        (f"{number}.png", path.read_bytes(), [f"Level {number} , first .", f"Level {number} again"])
-        for number in range(6)
-        for path in (folder / "images").rglob(f"{number}.png")
-    ]
-    frame = spark.createDataFrame(rows, "path string, content binary, captions array<string>")
-    frame.write.format("delta").save(str(folder / "pairs"))
+    table_of(spark, folder).write.format("delta").save(str(folder / "pairs"))
     table = settings_of(folder, images=None, captions=None, pairs=str(folder / "pairs"))
     from_table = make_shards(spark, table, folder / "other", image_size=SIDE, env_local=True)
     assert from_table.train.fingerprint == from_files.train.fingerprint
@@ -177,6 +172,44 @@ def test_no_partition_of_a_table_holds_more_photographs_than_allowed(
     sizes = [len(part) for part in with_content(spark, pairs, settings).rdd.glom().collect()]
     assert sum(sizes) == 100
     assert max(sizes) <= 8
+
+
+def test_a_row_twice_without_content_or_too_large_is_skipped_with_its_reason(
+    spark: SparkSession, folder: Path
+) -> None:
+    odd = [
+        ("1.png", b"other", ["Another one ."]),
+        ("empty", None, ["Nothing ."]),
+        ("large", b"x" * 9999, ["Large ."]),
+        ("silent", b"x", [" ", None]),
+    ]
+    frame = table_of(spark, folder).union(spark.createDataFrame(odd, PAIR_COLUMNS))
+    data = shards_of(spark, folder, table_settings(folder, frame, max_file_bytes=9998))
+    assert data.skipped == {
+        "name_occurs_twice": 1,
+        "empty": 1,
+        "too_large": 1,
+        "image_without_caption": 1,
+    }
+    assert "9999 bytes, limit 9998" in (folder / "work" / SKIPPED).read_text("utf-8")
+    assert sorted(data.train.names) == ["0.png", "2.png", "3.png"]
+
+
+def test_a_column_of_another_type_is_refused_by_name(spark: SparkSession, folder: Path) -> None:
+    frame = table_of(spark, folder).withColumn("captions", F.col("captions")[0])
+    with pytest.raises(InputError, match="captions is of type string, not array<string>"):
+        shards_of(spark, folder, table_settings(folder, frame))
+
+
+@pytest.mark.parametrize("scheme", ["", "file:", "file://"])
+def test_rows_of_withdrawn_paths_are_left_out_however_they_are_written(
+    spark: SparkSession, folder: Path, scheme: str
+) -> None:
+    frame = table_of(spark, folder, prefix=f"{scheme}/photographs/")
+    exclusions = Exclusions(frozenset([digest_of(PATH, "file:/photographs/0.png")]), frozenset())
+    contents = read_pairs(spark, table_settings(folder, frame), env_local=True).usable
+    left = contents.where(~is_excluded(exclusions, image_id=F.sha2("content", 256)))
+    assert left.count() == 5
 
 
 def test_finished_shards_are_found_again(spark: SparkSession, folder: Path) -> None:

@@ -25,6 +25,7 @@ from udfs.reading import read_local_udf
 TRAIN, DEV = "train", "dev"
 NO_IMAGE, NO_CAPTION = "caption_without_image", "image_without_caption"
 AMBIGUOUS, MALFORMED = "name_occurs_twice", "malformed_line"
+UNREAD = "unread"  # the reader left it out and doesn't say why: see `jobs.training_unread`
 PAIR_TYPES = {"path": "string", "content": "binary", "captions": "array<string>"}
 _IMAGE_NAME = re.compile(r"[^/]*$")
 
@@ -170,7 +171,7 @@ def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) 
     # Partitions of a stated size: Spark's own few would each hold gigabytes.
     spread = contents.select("path", "content").repartition(partitions, "path")
     joined = known.repartition(partitions, "path").join(spread, on="path", how="left")
-    reason = F.when(unread, "unreadable").alias("reason")
+    reason = F.when(unread, UNREAD).alias("reason")
     return joined.select(*known.columns, "content", reason, F.lit("").alias("detail"))
 
 
@@ -193,7 +194,7 @@ def _bounded(pairs: DataFrame, settings: PairSettings) -> DataFrame:
 
 
 def with_pixels(contents: DataFrame, settings: PairSettings, *, image_size: int) -> DataFrame:
-    """`name, captions, split, pixels, reason, detail`, by the function that serves as well.
+    """`name, path, captions, split, pixels, reason, detail`, by the function that serves as well.
 
     A photograph without a split yet gets one by the hash of its bytes.
     """
@@ -205,6 +206,7 @@ def with_pixels(contents: DataFrame, settings: PairSettings, *, image_size: int)
     decoded = contents.withColumn("image", image)
     return decoded.select(
         "name",
+        "path",
         "captions",
         split.alias("split"),
         F.col("image.pixels").alias("pixels"),

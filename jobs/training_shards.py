@@ -22,6 +22,7 @@ from conf.training import PairSettings
 from jobs.training_folders import READY, SKIPPED, SKIPPED_COLUMNS, TRAINING, claim_work
 from jobs.training_pairs import DEV, TRAIN, read_pairs, with_content, with_pixels
 from jobs.training_splits import Chosen, assign_splits
+from jobs.training_unread import refuse_outage, tell_unread
 from models.training.shards import Example, Shards, write_shards
 from models.training.whole import written_whole
 from storage.excluded import NOTHING, Exclusions
@@ -155,11 +156,15 @@ def make_shards(
 def _account_for(
     decoded: DataFrame, chosen: Chosen, settings: PairSettings, work: Path
 ) -> dict[str, int]:
-    """List and count what is skipped; raises InputError where it is too much."""
+    """List and count what is skipped; raises InputError where it is too much.
+
+    Raises EnvironmentFault where so many couldn't be read that the storage must be failing.
+    """
     is_good = F.col("reason").isNull()
-    broken = decoded.where(~is_good).select("name", "reason", "detail")
+    broken = tell_unread(decoded.where(~is_good), max_file_bytes=settings.max_file_bytes)
     skipped = _note_skipped(chosen.skipped.unionByName(broken), work)
     good, bad = decoded.where(is_good).count(), broken.count()
+    refuse_outage(broken, files=good + bad)
     paired = chosen.all_pairs.count() if settings.limit else good + bad
     tally = Tally(sum(skipped.values()) - bad, paired=paired, broken=bad, good=good)
     _refuse_loss(tally, skipped, settings, work)
@@ -205,7 +210,7 @@ def _refuse_loss(tally: Tally, skipped: dict[str, int], settings: PairSettings, 
 def _write_split(good: DataFrame, split: str, work: Path, *, image_size: int) -> Shards:
     directory = work / split
     shutil.rmtree(directory, ignore_errors=True)
-    rows = good.where(F.col("split") == split).drop("split", "reason", "detail")
+    rows = good.where(F.col("split") == split).select("name", "pixels", "captions")
     examples = _examples(stream_rows(rows), image_size)
     shards = write_shards(examples, directory, image_size=image_size)
     if not len(shards):

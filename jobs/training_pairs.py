@@ -27,6 +27,7 @@ NO_IMAGE, NO_CAPTION = "caption_without_image", "image_without_caption"
 AMBIGUOUS, MALFORMED = "name_occurs_twice", "malformed_line"
 UNREAD = "unread"  # the reader left it out and doesn't say why: see `jobs.training_unread`
 PAIR_TYPES = {"path": "string", "content": "binary", "captions": "array<string>"}
+ROWS_AT_ONCE = 64
 _IMAGE_NAME = re.compile(r"[^/]*$")
 
 
@@ -61,9 +62,7 @@ def read_pairs(spark: SparkSession, settings: PairSettings, *, env_local: bool) 
 
 
 def _read_table(spark: SparkSession, uri: str, *, root: str) -> Pairs:
-    with reported_as(InputError, f"{uri} isn't a readable table", remedy="Check --pairs."):
-        is_delta = any(f.startswith("_delta_log") for f in _names(spark, uri))
-        table = spark.read.format("delta" if is_delta else "parquet").load(uri)
+    table = _open_table(spark, uri)
     _check_columns(dict(table.dtypes), uri)
     captions = F.filter("captions", lambda text: F.length(F.trim(text)) > 0)
     name = F.coalesce("path", F.lit(""))
@@ -75,6 +74,15 @@ def _read_table(spark: SparkSession, uri: str, *, root: str) -> Pairs:
     has_captions = F.coalesce(F.size("captions"), F.lit(0)) > 0
     without = mark_skipped(unique.where(~has_captions), NO_CAPTION)
     return Pairs(unique.where(has_captions), without.unionByName(mark_skipped(twice, AMBIGUOUS)))
+
+
+def _open_table(spark: SparkSession, uri: str) -> DataFrame:
+    # Else 4096 photographs are unpacked at once, beside the row group that they come from.
+    session = spark.newSession()
+    session.conf.set("spark.sql.parquet.columnarReaderBatchSize", str(ROWS_AT_ONCE))
+    with reported_as(InputError, f"{uri} isn't a readable table", remedy="Check --pairs."):
+        is_delta = any(f.startswith("_delta_log") for f in _names(spark, uri))
+        return session.read.format("delta" if is_delta else "parquet").load(uri)
 
 
 def _check_columns(found: Mapping[str, str], uri: str) -> None:

@@ -174,6 +174,21 @@ def test_no_partition_of_a_table_holds_more_photographs_than_allowed(
     assert max(sizes) <= 8
 
 
+def test_a_large_row_group_is_unpacked_a_few_photographs_at_a_time(
+    spark: SparkSession, folder: Path
+) -> None:
+    photograph = F.repeat(F.lit("x"), 300_000).cast("binary").alias("content")  # 1.2 GB of 4000
+    captions = F.array(F.lit("A wall .")).alias("captions")
+    rows = spark.range(0, 4000, 1, 1).select(
+        F.col("id").cast("string").alias("path"), photograph, captions
+    )
+    writer = rows.write.option("parquet.enable.dictionary", "false")
+    writer.parquet(str(folder / "pairs"))
+    settings = settings_of(folder, images=None, captions=None, pairs=str(folder / "pairs"))
+    usable = read_pairs(spark, settings, env_local=True).usable
+    assert usable.agg(F.sum(F.length("content"))).head() == (4000 * 300_000,)
+
+
 def test_a_row_twice_without_content_or_too_large_is_skipped_with_its_reason(
     spark: SparkSession, folder: Path
 ) -> None:

@@ -6,6 +6,7 @@ Every frame here is small in memory: pixels stay in Spark until shards are writt
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -13,6 +14,7 @@ from pyspark.sql import functions as F
 
 from conf.errors import InputError, UsageError
 from conf.training import PairSettings
+from models.reasons import Reason
 from storage.hadoop import reported_as
 from storage.listing import list_files
 from storage.paths import is_local, qualify
@@ -23,6 +25,9 @@ from udfs.reading import read_local_udf
 TRAIN, DEV = "train", "dev"
 NO_IMAGE, NO_CAPTION = "caption_without_image", "image_without_caption"
 AMBIGUOUS, MALFORMED = "name_occurs_twice", "malformed_line"
+UNREAD = "unread"  # the reader left it out and doesn't say why: see `jobs.training_unread`
+PAIR_TYPES = {"path": "string", "content": "binary", "captions": "array<string>"}
+ROWS_AT_ONCE = 64
 _IMAGE_NAME = re.compile(r"[^/]*$")
 
 
@@ -47,7 +52,8 @@ def read_pairs(spark: SparkSession, settings: PairSettings, *, env_local: bool) 
         InputError: one of them is missing, empty or of another form.
     """
     if settings.pairs is not None:
-        return _read_table(spark, qualify(spark, settings.pairs, env_local=env_local))
+        uri, root = (qualify(spark, one, env_local=env_local) for one in (settings.pairs, "/"))
+        return _read_table(spark, uri, root=root)
     if settings.images is None or settings.captions is None:
         raise UsageError("--images and --captions must be given.", remedy="Or --pairs; see --help.")
     images = _read_images(spark, qualify(spark, settings.images, env_local=env_local))
@@ -55,20 +61,48 @@ def read_pairs(spark: SparkSession, settings: PairSettings, *, env_local: bool) 
     return _join(images, lines)
 
 
-def _read_table(spark: SparkSession, uri: str) -> Pairs:
+def _read_table(spark: SparkSession, uri: str, *, root: str) -> Pairs:
+    table = _open_table(spark, uri)
+    _check_columns(dict(table.dtypes), uri)
+    captions = F.filter("captions", lambda text: F.length(F.trim(text)) > 0)
+    name = F.coalesce("path", F.lit(""))
+    path = _qualified(name, root).alias("path")
+    rows = table.select(name.alias("name"), path, "content", captions.alias("captions"))
+    twice = rows.groupBy("name").count().where(F.col("count") > 1).select("name")
+    # Marked as small: else Spark would sort all photographs to join them.
+    unique = rows.join(F.broadcast(twice), on="name", how="left_anti")
+    has_captions = F.coalesce(F.size("captions"), F.lit(0)) > 0
+    without = mark_skipped(unique.where(~has_captions), NO_CAPTION)
+    return Pairs(unique.where(has_captions), without.unionByName(mark_skipped(twice, AMBIGUOUS)))
+
+
+def _open_table(spark: SparkSession, uri: str) -> DataFrame:
+    # Else 4096 photographs are unpacked at once, beside the row group that they come from.
+    session = spark.newSession()
+    session.conf.set("spark.sql.parquet.columnarReaderBatchSize", str(ROWS_AT_ONCE))
     with reported_as(InputError, f"{uri} isn't a readable table", remedy="Check --pairs."):
         is_delta = any(f.startswith("_delta_log") for f in _names(spark, uri))
-        table = spark.read.format("delta" if is_delta else "parquet").load(uri)
-    missing = {"path", "content", "captions"} - set(table.columns)
-    if missing:
-        raise InputError(
-            f"The table {uri} has no column {', '.join(sorted(missing))}.",
-            remedy="It needs path, content (binary) and captions (array of text).",
-        )
-    captions = F.filter("captions", lambda text: F.length(F.trim(text)) > 0)
-    rows = table.select(F.col("path").alias("name"), "path", "content", captions.alias("captions"))
-    has_captions = F.coalesce(F.size("captions"), F.lit(0)) > 0
-    return Pairs(rows.where(has_captions), mark_skipped(rows.where(~has_captions), NO_CAPTION))
+        return session.read.format("delta" if is_delta else "parquet").load(uri)
+
+
+def _check_columns(found: Mapping[str, str], uri: str) -> None:
+    """Raise InputError unless the table has the columns of pairs, each of its type."""
+    remedy = "It needs path (text), content (binary) and captions (array of text)."
+    if missing := sorted(PAIR_TYPES.keys() - found.keys()):
+        raise InputError(f"The table {uri} has no column {', '.join(missing)}.", remedy=remedy)
+    wrong = [
+        f"{name} is of type {found[name]}, not {kind}"
+        for name, kind in PAIR_TYPES.items()
+        if found[name] != kind
+    ]
+    if wrong:
+        raise InputError(f"In the table {uri} {', '.join(wrong)}.", remedy=remedy)
+
+
+def _qualified(path: Column, root: str) -> Column:
+    """Absolute paths as the lists of withdrawn photographs write them; others stay as they are."""
+    usual = F.regexp_replace(path, "^file:/+", "file:/")
+    return F.when(path.startswith("/"), F.concat(F.lit(root.rstrip("/")), path)).otherwise(usual)
 
 
 def _names(spark: SparkSession, uri: str) -> list[str]:
@@ -128,11 +162,9 @@ def mark_skipped(frame: DataFrame, reason: str) -> DataFrame:
 
 
 def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) -> DataFrame:
-    """Fill `content` and `sha256` where only the path is known; `reason` says why not."""
+    """Fill `content` where only the path is known; `reason` and `detail` say why not."""
     if settings.pairs is not None:
-        return pairs.withColumn("reason", F.lit(None).cast("string")).withColumn(
-            "detail", F.lit("")
-        )
+        return _bounded(pairs, settings)
     paths = [row.path for row in pairs.select("path").collect()]
     partitions = max(1, -(-len(paths) // settings.partition_files))
     known = pairs.drop("content")
@@ -147,12 +179,30 @@ def with_content(spark: SparkSession, pairs: DataFrame, settings: PairSettings) 
     # Partitions of a stated size: Spark's own few would each hold gigabytes.
     spread = contents.select("path", "content").repartition(partitions, "path")
     joined = known.repartition(partitions, "path").join(spread, on="path", how="left")
-    reason = F.when(unread, "unreadable").alias("reason")
+    reason = F.when(unread, UNREAD).alias("reason")
     return joined.select(*known.columns, "content", reason, F.lit("").alias("detail"))
 
 
+def _bounded(pairs: DataFrame, settings: PairSettings) -> DataFrame:
+    """Rows of a table, no larger and no more of them in a partition than the settings allow.
+
+    They are dealt out in turn: Spark's own partitions of a table hold 128 MB of photographs each.
+    """
+    partitions = max(1, -(-pairs.count() // settings.partition_files))
+    columns = [name for name in pairs.columns if name != "content"]
+    size = F.length("content")
+    fits = F.coalesce(size <= settings.max_file_bytes, F.lit(True))
+    detail = F.concat(size, F.lit(f" bytes, limit {settings.max_file_bytes}"))
+    return pairs.select(
+        *columns,
+        F.when(fits, F.col("content")).alias("content"),
+        F.when(~fits, Reason.TOO_LARGE.value).alias("reason"),
+        F.when(~fits, detail).otherwise("").alias("detail"),
+    ).repartition(partitions)
+
+
 def with_pixels(contents: DataFrame, settings: PairSettings, *, image_size: int) -> DataFrame:
-    """`name, captions, split, pixels, reason, detail`, by the function that serves as well.
+    """`name, path, captions, split, pixels, reason, detail`, by the function that serves as well.
 
     A photograph without a split yet gets one by the hash of its bytes.
     """
@@ -164,6 +214,7 @@ def with_pixels(contents: DataFrame, settings: PairSettings, *, image_size: int)
     decoded = contents.withColumn("image", image)
     return decoded.select(
         "name",
+        "path",
         "captions",
         split.alias("split"),
         F.col("image.pixels").alias("pixels"),

@@ -22,6 +22,7 @@ from conf.training import PairSettings
 from jobs.training_folders import READY, SKIPPED, SKIPPED_COLUMNS, TRAINING, claim_work
 from jobs.training_pairs import DEV, TRAIN, read_pairs, with_content, with_pixels
 from jobs.training_splits import Chosen, assign_splits
+from jobs.training_unread import refuse_outage, tell_unread
 from models.training.shards import Example, Shards, write_shards
 from models.training.whole import written_whole
 from storage.excluded import NOTHING, Exclusions
@@ -69,20 +70,15 @@ def open_shards(
     """Shards that an earlier start of the same training finished, or None.
 
     Those made before something else was withdrawn don't count. Raises UsageError where they were
-    made of other data than the settings name; other contents under the same names go unseen.
+    made of other data than the settings name, or of another size; other contents under the same
+    names go unseen.
     """
     facts = _read_facts(work)
     if facts is None:
         return None
-    if facts["image_size"] != image_size or facts.get("exclusions", "") != exclusions.fingerprint:
+    _refuse_others(facts, settings, work, image_size=image_size)
+    if facts.get("exclusions", "") != exclusions.fingerprint:
         return None
-    made_of, asked = facts.get("data", {}), _data_of(settings)
-    if changed := [name for name in asked if asked[name] != made_of.get(name)]:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-        raise UsageError(
-            f"{work} holds photographs that were read with another {options}.",
-            remedy="Repeat the first options, or choose another --output or --work.",
-        )
     try:
         return TrainingData(Shards(work / TRAIN), Shards(work / DEV), facts["skipped"])
     except InputError:  # a folder is gone or half made: they are made anew
@@ -96,6 +92,25 @@ def _read_facts(work: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return facts
+
+
+def _refuse_others(
+    facts: dict[str, Any], settings: PairSettings, work: Path, *, image_size: int
+) -> None:
+    """Raise UsageError where making the shards that are asked for would end another training."""
+    made_of, asked = facts.get("data", {}), _data_of(settings)
+    if changed := [name for name in asked if asked[name] != made_of.get(name)]:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise UsageError(
+            f"{work} holds photographs that were read with another {options}.",
+            remedy="Repeat the first options, or choose another --output or --work.",
+        )
+    if (side := facts["image_size"]) != image_size:
+        raise UsageError(
+            f"{work} holds photographs of {side} pixels a side, and {image_size} are asked for.",
+            remedy="Repeat the first --encoder, --image-size or --initial-model, or choose another "
+            "--output or --work.",
+        )
 
 
 def make_shards(
@@ -141,11 +156,15 @@ def make_shards(
 def _account_for(
     decoded: DataFrame, chosen: Chosen, settings: PairSettings, work: Path
 ) -> dict[str, int]:
-    """List and count what is skipped; raises InputError where it is too much."""
+    """List and count what is skipped; raises InputError where it is too much.
+
+    Raises EnvironmentFault where so many couldn't be read that the storage must be failing.
+    """
     is_good = F.col("reason").isNull()
-    broken = decoded.where(~is_good).select("name", "reason", "detail")
+    broken = tell_unread(decoded.where(~is_good), max_file_bytes=settings.max_file_bytes)
     skipped = _note_skipped(chosen.skipped.unionByName(broken), work)
     good, bad = decoded.where(is_good).count(), broken.count()
+    refuse_outage(broken, files=good + bad)
     paired = chosen.all_pairs.count() if settings.limit else good + bad
     tally = Tally(sum(skipped.values()) - bad, paired=paired, broken=bad, good=good)
     _refuse_loss(tally, skipped, settings, work)
@@ -191,7 +210,7 @@ def _refuse_loss(tally: Tally, skipped: dict[str, int], settings: PairSettings, 
 def _write_split(good: DataFrame, split: str, work: Path, *, image_size: int) -> Shards:
     directory = work / split
     shutil.rmtree(directory, ignore_errors=True)
-    rows = good.where(F.col("split") == split).drop("split", "reason", "detail")
+    rows = good.where(F.col("split") == split).select("name", "pixels", "captions")
     examples = _examples(stream_rows(rows), image_size)
     shards = write_shards(examples, directory, image_size=image_size)
     if not len(shards):

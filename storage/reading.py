@@ -24,7 +24,8 @@ from storage.hadoop import (
 from storage.paths import parent_of
 from storage.remote_files import stat_remote
 
-VANISHED, EMPTY, UNREADABLE = "vanished", "empty", "unreadable"  # of `models.reasons`
+# Of `models.reasons`.
+VANISHED, EMPTY, UNREADABLE, TOO_LARGE = "vanished", "empty", "unreadable", "too_large"
 _MOST_OPENED_PROBES = 3  # reading from a dead DataNode takes half a minute until it fails
 # Spark packs files into partitions by size plus this; so large a cost makes it pack by count.
 _OPEN_COST_BYTES = 2**40
@@ -121,13 +122,15 @@ def _uris_by_path(spark: SparkSession, files: DataFrame) -> dict[str, str]:
     return {unquote(uri): uri for uri in joined.split("\0") if uri}
 
 
-def probe_unread(spark: SparkSession, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Say why files did not return from a read.
+def probe_unread(
+    spark: SparkSession, paths: Sequence[str], *, max_file_bytes: int | None = None
+) -> dict[str, tuple[str, str]]:
+    """Say why files did not return from a read, by a reader with this limit.
 
     Returns:
         Path → (reason, detail), the reason being `vanished`, `empty` (Spark reads no file without
-        bytes) or `unreadable`. Of many unreadable files only the first few are opened again; the
-        others get the same detail.
+        bytes), `too_large` or `unreadable`. Of many unreadable files only the first few are opened
+        again; the others get the same detail.
     """
     told: dict[str, tuple[str, str]] = {}
     failures: list[str] = []
@@ -137,6 +140,8 @@ def probe_unread(spark: SparkSession, paths: Sequence[str]) -> dict[str, tuple[s
             told[path] = VANISHED, "gone since it was listed"
         elif entry.size_bytes == 0:
             told[path] = EMPTY, "no bytes"
+        elif max_file_bytes is not None and entry.size_bytes > max_file_bytes:
+            told[path] = TOO_LARGE, f"{entry.size_bytes} bytes, limit {max_file_bytes}"
         else:
             if len(failures) < _MOST_OPENED_PROBES:
                 failures.append(_open_failure(spark, path))

@@ -33,26 +33,40 @@ class Example(NamedTuple):
 
 
 class MappedRows:
-    """Rows of several ``.npy`` files as one array on disk; ``take`` copies out what is asked."""
+    """Rows of several ``.npy`` files as one array on disk; ``take`` copies out what is asked.
+
+    No file stays open: of many photographs there are more parts than a process may hold open.
+    """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._parts = [np.load(path, mmap_mode="r") for path in paths]
-        self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
+        self._paths = paths
+        self._starts = np.cumsum([0, *(len(_mapped(path)) for path in paths)])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def take(self, rows: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Rows by number, in the order asked."""
-        parts = np.searchsorted(self._starts, rows, side="right") - 1
-        return np.stack(
-            [self._parts[p][row - self._starts[p]] for p, row in zip(parts, rows, strict=True)]
-        )
+        """Rows by number, in the order asked; each part that holds some is opened once."""
+        wanted = np.asarray(rows, np.int64)
+        parts = np.searchsorted(self._starts, wanted, side="right") - 1
+        one = _mapped(self._paths[0])
+        found = np.empty((len(wanted), *one.shape[1:]), one.dtype)
+        for number in np.unique(parts):
+            is_here = parts == number
+            part = _mapped(self._paths[number])
+            found[is_here] = part[wanted[is_here] - self._starts[number]]
+        return found
 
     def parts(self, rows: int) -> Iterator[npt.NDArray[Any]]:
         """All rows in order, so many at a time."""
         for first in range(0, len(self), rows):
             yield self.take(np.arange(first, min(first + rows, len(self))))
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    """Rows of one file; it is closed when the array is forgotten."""
+    part: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    return part
 
 
 class Shards:

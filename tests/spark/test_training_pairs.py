@@ -8,19 +8,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from conf.errors import InputError, UsageError
 from conf.training import PairSettings
 from jobs import training_shards
 from jobs.training_folders import READY, SKIPPED
+from jobs.training_pairs import read_pairs, with_content
 from jobs.training_shards import TrainingData, make_shards, open_shards, stream_rows
 from storage.excluded import IMAGE, PATH, Exclusions, digest_of
+from storage.exclusions import is_excluded
 from storage.hadoop import jvm
 from tests.services.submitting import wait_until
 
 SIDE = 16
+PAIR_COLUMNS = "path string, content binary, captions array<string>"
 
 
 @pytest.fixture
@@ -130,19 +133,91 @@ def test_a_train_split_alone_leaves_dev_to_the_photographs_bytes(
     assert set(part.dev.names) == set(whole.dev.names) & set(names)
 
 
+def table_of(spark: SparkSession, folder: Path, *, prefix: str = "") -> DataFrame:
+    """The six photographs as rows of a table of pairs, their paths begun with the prefix."""
+    rows = [
+        (prefix + path.name, path.read_bytes(), [f"Level {n} , first .", f"Level {n} again"])
+        for n in range(6)
+        for path in (folder / "images").rglob(f"{n}.png")
+    ]
+    return spark.createDataFrame(rows, PAIR_COLUMNS)
+
+
+def table_settings(folder: Path, frame: DataFrame, **changes: object) -> PairSettings:
+    frame.coalesce(1).write.format("parquet").save(str(folder / "pairs"))
+    pairs = {"images": None, "captions": None, "pairs": str(folder / "pairs")}
+    return settings_of(folder, **pairs, **changes)
+
+
 def test_a_table_of_pairs_gives_the_same_shards(spark: SparkSession, folder: Path) -> None:
     from_files = shards_of(spark, folder, settings_of(folder))
-    rows = [
-        (f"{number}.png", path.read_bytes(), [f"Level {number} , first .", f"Level {number} again"])
-        for number in range(6)
-        for path in (folder / "images").rglob(f"{number}.png")
-    ]
-    frame = spark.createDataFrame(rows, "path string, content binary, captions array<string>")
-    frame.write.format("delta").save(str(folder / "pairs"))
+    table_of(spark, folder).write.format("delta").save(str(folder / "pairs"))
     table = settings_of(folder, images=None, captions=None, pairs=str(folder / "pairs"))
     from_table = make_shards(spark, table, folder / "other", image_size=SIDE, env_local=True)
     assert from_table.train.fingerprint == from_files.train.fingerprint
     assert from_table.dev.fingerprint == from_files.dev.fingerprint
+
+
+def test_no_partition_of_a_table_holds_more_photographs_than_allowed(
+    spark: SparkSession, folder: Path
+) -> None:
+    captions = F.array(F.lit("A wall ."))
+    rows = spark.range(100).select(
+        F.col("id").cast("string").alias("path"),
+        F.lit(b"x").alias("content"),
+        captions.alias("captions"),
+    )
+    settings = table_settings(folder, rows, partition_files=8)
+    pairs = read_pairs(spark, settings, env_local=True).usable
+    sizes = [len(part) for part in with_content(spark, pairs, settings).rdd.glom().collect()]
+    assert sum(sizes) == 100
+    assert max(sizes) <= 8
+
+
+def test_a_table_is_unpacked_a_few_photographs_at_a_time(spark: SparkSession, folder: Path) -> None:
+    """Spark's own 4096 photographs at once end a driver of 2 GB for want of memory."""
+    one = "'a.png' AS path, binary('x') AS content, array('A wall .') AS captions"
+    settings = table_settings(folder, spark.sql(f"SELECT {one}"))
+    reading = read_pairs(spark, settings, env_local=True).usable.sparkSession
+    assert reading.conf.get("spark.sql.parquet.columnarReaderBatchSize") == "64"
+
+
+def test_a_row_twice_without_content_or_too_large_is_skipped_with_its_reason(
+    spark: SparkSession, folder: Path
+) -> None:
+    odd = [
+        ("1.png", b"other", ["Another one ."]),
+        ("empty", None, ["Nothing ."]),
+        ("large", b"x" * 9999, ["Large ."]),
+        ("silent", b"x", [" ", None]),
+    ]
+    frame = table_of(spark, folder).union(spark.createDataFrame(odd, PAIR_COLUMNS))
+    data = shards_of(spark, folder, table_settings(folder, frame, max_file_bytes=9998))
+    assert data.skipped == {
+        "name_occurs_twice": 1,
+        "empty": 1,
+        "too_large": 1,
+        "image_without_caption": 1,
+    }
+    assert "9999 bytes, limit 9998" in (folder / "work" / SKIPPED).read_text("utf-8")
+    assert sorted(data.train.names) == ["0.png", "2.png", "3.png"]
+
+
+def test_a_column_of_another_type_is_refused_by_name(spark: SparkSession, folder: Path) -> None:
+    frame = table_of(spark, folder).withColumn("captions", F.col("captions")[0])
+    with pytest.raises(InputError, match="captions is of type string, not array<string>"):
+        shards_of(spark, folder, table_settings(folder, frame))
+
+
+@pytest.mark.parametrize("scheme", ["", "file:", "file://"])
+def test_rows_of_withdrawn_paths_are_left_out_however_they_are_written(
+    spark: SparkSession, folder: Path, scheme: str
+) -> None:
+    frame = table_of(spark, folder, prefix=f"{scheme}/photographs/")
+    exclusions = Exclusions(frozenset([digest_of(PATH, "file:/photographs/0.png")]), frozenset())
+    contents = read_pairs(spark, table_settings(folder, frame), env_local=True).usable
+    left = contents.where(~is_excluded(exclusions, image_id=F.sha2("content", 256)))
+    assert left.count() == 5
 
 
 def test_finished_shards_are_found_again(spark: SparkSession, folder: Path) -> None:
@@ -150,7 +225,6 @@ def test_finished_shards_are_found_again(spark: SparkSession, folder: Path) -> N
     found = open_shards(folder / "work", settings_of(folder), image_size=SIDE)
     assert found is not None
     assert found.train.fingerprint == data.train.fingerprint
-    assert open_shards(folder / "work", settings_of(folder), image_size=SIDE + 1) is None
 
 
 def test_shards_of_other_data_are_refused(spark: SparkSession, folder: Path) -> None:
@@ -158,6 +232,12 @@ def test_shards_of_other_data_are_refused(spark: SparkSession, folder: Path) -> 
     other = settings_of(folder, dev_split=None, limit=2, partition_files=7)
     with pytest.raises(UsageError, match="another --dev-split, --limit"):
         open_shards(folder / "work", other, image_size=SIDE)
+
+
+def test_shards_of_another_image_size_are_refused(spark: SparkSession, folder: Path) -> None:
+    shards_of(spark, folder, settings_of(folder))
+    with pytest.raises(UsageError, match=f"{SIDE} pixels a side, and {SIDE + 1} .* --encoder"):
+        open_shards(folder / "work", settings_of(folder), image_size=SIDE + 1)
 
 
 def test_withdrawn_photographs_are_left_out_and_older_shards_are_not_used(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import tracemalloc
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from models.training.batches import pack_captions, rows_of_step
 from models.training.cider import CiderReward
 from models.training.plan import Phase
 from models.training.selfcritical import advantages, pack_samples
-from models.training.shards import Shards
+from models.training.shards import MappedRows, Shards
 from tests.tiny_model import SIDE, random_pixels
 from tests.training_data import make_shards
 
@@ -109,6 +110,21 @@ def test_shards_give_back_rows_in_the_order_asked(tmp_path: Path) -> None:
     shards = make_shards(tmp_path, images=7)
     everything = shards.pixels.take(range(7))
     np.testing.assert_array_equal(shards.pixels.take([5, 0, 5]), everything[[5, 0, 5]])
+
+
+def test_more_parts_are_read_than_files_may_be_open(tmp_path: Path) -> None:
+    paths = [tmp_path / f"part-{number:05d}.npy" for number in range(40)]
+    for number, path in enumerate(paths):
+        np.save(path, np.full((2, 3), number, np.uint8))
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (tmp_path / "next").open("w") as file:  # takes the lowest free number
+        lowest_free = file.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 8, most))
+    try:
+        taken = MappedRows(paths).take(np.arange(80)[::-1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
+    np.testing.assert_array_equal(taken[:, 0], np.arange(80)[::-1] // 2)
 
 
 def test_shards_of_other_photographs_have_another_fingerprint(tmp_path: Path) -> None:

@@ -133,7 +133,15 @@ class CaptionSettings(WorkerSettings):
         3, ge=0, description="runs that try a transient reject again before it is final"
     )
     dry_run: bool = Field(False, description="tell what is pending and stop")
-    chunk_files: int = Field(
-        2048, ge=1, description="files per commit; a killed run loses at most about one chunk"
+    chunk_files: int | None = Field(
+        None,
+        ge=1,
+        description="files per commit; a killed run loses at most about one chunk (default: 2048, "
+        "or --partition-files for each task slot where that is more)",
     )
-    chunk_bytes: int = Field(1024 * MEBIBYTE, ge=1, description="bytes per commit")
+    chunk_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="bytes per commit (default: 1 GiB, or 256 MiB for each task slot where that is "
+        "more)",
+    )

@@ -22,13 +22,14 @@ from conf.resolve import Resolved
 from conf.settings import DEFAULT_MODEL, CaptionSettings
 from jobs.beside import beside
 from jobs.captioning import CaptionRun, Tally
+from jobs.chunks import chunk_limits
 from jobs.claiming import Settled, settle
 from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
 from jobs.image_memory import ImageMemory, Keys
 from jobs.inference import inference_of
 from jobs.recording import JOB, Recording, Scene, recorded
-from jobs.session import session
+from jobs.session import session, task_slots
 from jobs.shipping import shipped_package
 from jobs.stage_budget import WAITING
 from jobs.stopping import Stop
@@ -270,7 +271,8 @@ def caption_pending(
             is_excluded=scene.exclusions.now().holds_image,
         )
         run = CaptionRun(scene.lake, inference, stamp, tally, scene.exclusions, scene.stop)
-        run.caption(pending, chunk_files=settings.chunk_files, chunk_bytes=settings.chunk_bytes)
+        chunk_files, chunk_bytes = chunk_limits(settings, slots=task_slots(scene.spark))
+        run.caption(pending, chunk_files=chunk_files, chunk_bytes=chunk_bytes)
     tally.stage_seconds |= budget.value
     return tally
 

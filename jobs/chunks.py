@@ -10,7 +10,12 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conf.settings import MEBIBYTE, CaptionSettings
+from udfs.caption import in_groups
+
 EARLY_CHUNKS = 2
+CHUNK_FILES, CHUNK_BYTES = 2048, 1024 * MEBIBYTE
+SLOT_BYTES = 256 * MEBIBYTE
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,16 @@ class Chunk:
     def paths(self) -> list[str]:
         """The files' paths in the order of `files`."""
         return list(self.files.column("path").to_pylist())
+
+
+def chunk_limits(settings: CaptionSettings, *, slots: int) -> tuple[int, int]:
+    """Return the most files and bytes of a chunk.
+
+    Unless they are set, they grow with the cluster: a chunk of fixed size would be cut into ever
+    smaller tasks, and a task of less than a batch costs as much as one of a whole.
+    """
+    files = settings.chunk_files or max(CHUNK_FILES, slots * settings.partition_files)
+    return files, settings.chunk_bytes or max(CHUNK_BYTES, slots * SLOT_BYTES)
 
 
 def plan_chunks(
@@ -68,9 +83,11 @@ def assign_units(files: pa.Table, *, unit_files: int, slots: int) -> list[list[s
     """Spread a chunk's files over tasks of about `unit_files` files, a multiple of the slots.
 
     Inference costs the same for every image, so units are balanced by count. Files of one size go
-    to one unit, which makes that unit caption equal bytes once.
+    to one unit, which makes that unit caption equal bytes once; where they are more than a unit's
+    share (a camera's uncompressed pictures all have one size), to several.
     """
     units = _unit_count(files.num_rows, unit_files=unit_files, slots=slots)
+    share = -(-files.num_rows // max(1, units))
     assigned: list[list[str]] = [[] for _ in range(units)]
     lightest = [(0, unit) for unit in range(units)]
     ordered = files.sort_by([("file_size_bytes", "descending")])
@@ -80,9 +97,10 @@ def assign_units(files: pa.Table, *, unit_files: int, slots: int) -> list[list[s
         strict=True,
     )
     for _, group in groupby(rows, key=lambda row: row[0]):
-        _, unit = heapq.heappop(lightest)
-        assigned[unit].extend(path for _, path in group)
-        heapq.heappush(lightest, (len(assigned[unit]), unit))
+        for paths in in_groups((path for _, path in group), share):
+            _, unit = heapq.heappop(lightest)
+            assigned[unit].extend(paths)
+            heapq.heappush(lightest, (len(assigned[unit]), unit))
     return [paths for paths in assigned if paths]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from jobs.chunks import assign_units, plan_chunks
+from conf.settings import CaptionSettings
+from jobs.chunks import assign_units, chunk_limits, plan_chunks
 
 
 def pending(*rows: tuple[str, str, int]) -> pa.Table:
@@ -39,6 +40,20 @@ def test_units_are_balanced_by_count() -> None:
     files = pending(*((f"f{index}", "b", index) for index in range(1000)))
     units = assign_units(files, unit_files=250, slots=2)
     assert [len(unit) for unit in units] == [250, 250, 250, 250]
+
+
+def test_files_of_one_size_are_not_all_given_to_one_unit() -> None:
+    files = pending(*((f"f{index}", "b", 7) for index in range(1000)), ("small", "b", 1))
+    units = assign_units(files, unit_files=251, slots=4)
+    assert sorted(path for unit in units for path in unit) == sorted(files["path"].to_pylist())
+    assert [len(unit) for unit in units] == [251, 251, 251, 248]
+
+
+def test_chunks_grow_with_the_cluster_unless_they_are_set() -> None:
+    settings = CaptionSettings(partition_files=256)
+    assert chunk_limits(settings, slots=2) == (2048, 2**30)
+    assert chunk_limits(settings, slots=100) == (25_600, 100 * 2**28)
+    assert chunk_limits(CaptionSettings(chunk_files=7, chunk_bytes=9), slots=100) == (7, 9)
 
 
 def test_no_pending_files_make_no_chunk() -> None:

@@ -62,6 +62,8 @@ def choose_device(device: str) -> None:
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # Addresses are nvidia-smi's, which counts by bus; CUDA on its own puts the fastest card first.
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     kind, _, address = device.partition(":")
     if not {"tensorflow", "jax"} & set(sys.modules):

@@ -35,8 +35,9 @@ def look(_):
     time.sleep(1)  # so that every executor gets a task
     visible = os.environ["CUDA_VISIBLE_DEVICES"]
     growth = os.environ["TF_FORCE_GPU_ALLOW_GROWTH"]
+    order = os.environ["CUDA_DEVICE_ORDER"]
     return [{"given": gpu_address(), "visible": visible, "pid": os.getpid(), "said": said,
-             "growth": growth, "early": early}]
+             "growth": growth, "order": order, "early": early}]
 
 spark = SparkSession.builder.getOrCreate()
 cards, rounds = int(sys.argv[2]), int(sys.argv[3])
@@ -89,6 +90,10 @@ def test_the_card_is_chosen_before_a_framework_is_imported_and_its_memory_grows(
 ) -> None:
     assert [task["early"] for task in rounds[0]] == [[]] * CARDS
     assert {task["growth"] for task in rounds[0]} == {"true"}
+
+
+def test_cards_are_counted_as_nvidia_smi_counts_them(rounds: list[list[dict[str, Any]]]) -> None:
+    assert {task["order"] for task in rounds[0]} == {"PCI_BUS_ID"}
 
 
 def test_a_card_that_is_not_there_is_a_clear_error(rounds: list[list[dict[str, Any]]]) -> None:

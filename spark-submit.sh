@@ -131,6 +131,8 @@ ship_to_executors() {
     fail "The environment '$(environment)' ships dist/, which isn't there. Run \`make package\` first."
   [[ -f $dist/.env-of && $(<"$dist/.env-of") == "$(requirements_key) "* ]] ||
     fail "dist/ was packed from other requirements than this checkout's. Run \`make package\` again."
+  [[ $(environment) != *-gpu || " $(<"$dist/.env-of") " == *' gpu '* ]] ||
+    fail "dist/ was packed for CPUs, without Keras. Run \`make package EXTRAS=gpu\`."
   "$root/tools/package.sh" --code # never older than the driver's own
   options+=(--archives "$dist/env.tar.gz#env,$dist/captionlake.zip#code")
   options+=(--conf spark.executorEnv.PYTHONPATH=code --files "$dist/gpu_discovery.sh")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import sys
 if __name__ == "__main__":
     print("job options:", sys.argv[1:])
 '''
+REQUIREMENTS = ("setup.py", "constraints.txt")
 HELPER = '"""Not a job."""\n'
 
 
@@ -140,6 +142,17 @@ def test_a_cluster_environment_needs_what_is_shipped_to_it(checkout: Checkout) -
     assert result.returncode == 6
     assert "'standalone' ships dist/" in result.stderr
     assert "Run `make package` first." in result.stderr
+
+
+def test_a_gpu_environment_needs_a_package_for_gpus(checkout: Checkout) -> None:
+    (checkout.root / "dist").mkdir()
+    (checkout.root / "dist" / "env.tar.gz").touch()
+    made_from = b"".join((checkout.root / name).read_bytes() for name in REQUIREMENTS)
+    key = hashlib.sha256(made_from).hexdigest()[:16]
+    (checkout.root / "dist" / ".env-of").write_text(f"{key} \n")
+    result = submit(checkout, "probe", "--env", "standalone-gpu")
+    assert result.returncode == 6
+    assert "Run `make package EXTRAS=gpu`." in result.stderr
 
 
 def test_a_second_set_up_waits_for_the_first(checkout: Checkout, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from models.identity import pipeline_version
 from models.package import ModelPackage, open_package
 from models.reasons import TRANSIENT
 from models.registry import resolve_model
+from models.runtime import refuse_misfit
 from storage.captions import (
     Reconciliation,
     Stamp,
@@ -74,6 +75,7 @@ def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
     if demonstration:
         settings = as_demonstration(settings)
     required(settings, "input", "lake")
+    refuse_misfit(settings.runtime, settings.precision, device=settings.device)
     package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
     with session(JOB, resolved.environment, stop) as spark:
         env_local = resolved.environment.is_local

@@ -27,6 +27,7 @@ from jobs.stopping import Stop
 from models.metrics import score_captions, split_by_stanford
 from models.package import open_package
 from models.registry import resolve_model
+from models.runtime import refuse_misfit
 from udfs.outcome import CAPTIONED
 
 JOB = "evaluate_captioner"
@@ -52,6 +53,7 @@ def main(resolved: Resolved[EvaluateSettings], stop: Stop) -> None:
     """Run the job from its settings to its report."""
     settings = resolved.settings
     required(settings, "images", "captions")
+    refuse_misfit(settings.runtime, settings.precision, device=settings.device)
     page = Path(settings.page)
     refuse_page(page)
     package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))

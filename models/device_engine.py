@@ -31,7 +31,7 @@ def load_device_engine(
 
     ``batch`` images, a power of two, are encoded and decoded at once; fewer cost as much.
 
-    Raises ModelError for a precision that Keras doesn't have, EnvironmentFault for a missing GPU.
+    ``precision`` is float32 or bf16. Raises EnvironmentFault for a missing GPU.
     """
     return DeviceEngine(load_model(package, precision=precision, device=device), batch=batch)
 

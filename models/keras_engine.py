@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from conf.errors import EnvironmentFault, ModelError
+from conf.errors import EnvironmentFault
 from models.decoding import Floats, Indices, Memory, Tokens
 from models.package import WEIGHTS, ModelPackage
 
@@ -30,20 +30,15 @@ POLICIES = {"float32": "float32", "bf16": "mixed_bfloat16"}
 
 
 def load_keras_engine(package: ModelPackage, *, precision: str) -> KerasEngine:
-    """Load a package for the CPU; raises ModelError for a precision that Keras doesn't have."""
+    """Load a package for the CPU; float32 or bf16."""
     return KerasEngine(load_model(package, precision=precision, device="cpu"))
 
 
 def load_model(package: ModelPackage, *, precision: str, device: str) -> Captioner:
-    """Load a package's network on "cpu", "gpu" or "gpu:ADDRESS".
+    """Load a package's network on "cpu", "gpu" or "gpu:ADDRESS", in float32 or bf16.
 
-    Raises ModelError for a precision that Keras doesn't have, EnvironmentFault for a missing GPU.
+    Raises EnvironmentFault for a missing GPU.
     """
-    if precision not in POLICIES:
-        raise ModelError(
-            f"The Keras runtime has no {precision} form of a model.",
-            remedy="Choose --precision bf16 or float32, or --runtime openvino.",
-        )
     choose_device(device)
     from models.captioner import CaptionerConfig, load_captioner
 

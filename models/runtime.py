@@ -120,9 +120,24 @@ def build_runtime(engine: Engine, package: ModelPackage, *, beam_width: int) -> 
     )
 
 
+def refuse_misfit(runtime: Runtime, precision: Precision, *, device: str) -> None:
+    """Raise ModelError where a runtime can't compute so; a driver asks before any worker does."""
+    if runtime == "openvino" and device != "cpu":
+        raise ModelError(
+            f"The OpenVINO runtime doesn't run on {device}.",
+            remedy="Choose the Keras runtime for a GPU.",
+        )
+    if runtime == "keras" and precision == "int8":
+        raise ModelError(
+            "The Keras runtime has no int8 form of a model.",
+            remedy="Choose --precision bf16 or float32, or --runtime openvino.",
+        )
+
+
 def _load_engine(
     package: ModelPackage, runtime: Runtime, *, precision: Precision, threads: int, device: str
 ) -> Engine:
+    refuse_misfit(runtime, precision, device=device)
     if runtime == "keras":
         from models.keras_engine import choose_device, load_keras_engine
 
@@ -132,11 +147,6 @@ def _load_engine(
         from models.device_engine import load_device_engine
 
         return load_device_engine(package, precision=precision, device=device)
-    if device != "cpu":
-        raise ModelError(
-            f"The OpenVINO runtime doesn't run on {device}.",
-            remedy="Choose the Keras runtime for a GPU.",
-        )
     from models.openvino_engine import OpenVinoEngine
 
     return HostSearch(OpenVinoEngine(package, precision=precision, threads=threads))

@@ -59,6 +59,7 @@ def test_the_demonstration_captions_sample_photographs_and_then_has_nothing_to_d
         (("--no-such-option",), 2, "--no-such-option"),
         (("--input", "gone", "--lake", "lake"), 3, "gone"),
         (("--input", "in", "--lake", "lake", "--model", "no-model"), 4, "no-model"),
+        (("--input", "in", "--lake", "lake", "--device", "gpu"), 4, "OpenVINO"),
         (("--input", "in"), 2, "--lake"),
         (("--run-id", "nightly"), 2, "--input"),
     ],

@@ -9,6 +9,7 @@ from unittest import mock
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.shared.results import state_of
 from conf.settings import DEFAULT_MODEL
 from models.decoding import END
 from models.images import preprocess_image
@@ -26,7 +27,7 @@ def prepare_package(name: str, cache: Path, *, seed: int) -> Path:
     """Return the folder of the default model, or of one with the named encoder, made once."""
     if name == DEFAULT:
         return Path(DEFAULT_MODEL)
-    folder = cache / f"{name}-{seed}-{STEPS}"
+    folder = cache / f"{name}-{seed}-{STEPS}-{state_of('models', 'models/default/manifest.json')}"
     if not folder.is_dir():
         write_untrained(name, open_package(DEFAULT_MODEL), sample_photographs(), folder, seed=seed)
     return folder

@@ -108,11 +108,25 @@ def describe_machine() -> str:
 
 def state_of_the_code() -> str:
     """Return what tells code, packages and machine of other figures from those of now."""
-    state = hashlib.sha256(describe_machine().encode())
-    folders = ("conf", "models", "udfs", "storage", "jobs", "benchmarks")
-    files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
-    for file in [ROOT / "constraints.txt", ROOT / "conf" / "local.toml", *files]:
-        state.update(file.read_bytes())
+    folders = ("conf", "models", "udfs", "storage", "jobs", "benchmarks", "tools")
+    others = (
+        "conf/common.toml",
+        "conf/local.toml",
+        "spark-submit.sh",
+        "models/default/manifest.json",
+    )
+    return state_of(*folders, *others, beside=describe_machine())
+
+
+def state_of(*places: str, beside: str = "") -> str:
+    """Return a digest of the scripts below these folders, of these files and of the packages."""
+    state = hashlib.sha256(beside.encode())
+    for file in ["constraints.txt", *places]:
+        scripts = (
+            path for path in (ROOT / file).rglob("*") if path.suffix in (".py", ".sh", ".txt")
+        )
+        for path in sorted(scripts) or [ROOT / file]:
+            state.update(path.read_bytes())
     return state.hexdigest()[:12]
 
 

@@ -42,7 +42,7 @@ def chunk_limits(settings: CaptionSettings, *, slots: int) -> tuple[int, int]:
     """Return the most files and bytes of a chunk.
 
     Unless they are set, they grow with the cluster: a chunk of fixed size would be cut into ever
-    smaller tasks, and a task of less than a batch costs as much as one of a whole.
+    smaller tasks, and the decoder always computes a whole batch.
     """
     files = settings.chunk_files or max(CHUNK_FILES, slots * settings.partition_files)
     return files, settings.chunk_bytes or max(CHUNK_BYTES, slots * SLOT_BYTES)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-
-import numpy as np
 
 from conf.errors import ModelError
 from models.captioner import Captioner
@@ -17,7 +14,7 @@ from models.training.checkpoint import CHECKPOINT, Progress, read_progress
 from models.training.plan import Phase, TrainingPlan
 from models.training.reports import EpochReport, Listener
 from models.training.shards import Shards
-from models.training.weights import BEST, save_weights_whole
+from models.training.weights import BEST, digest_weights, save_weights_whole
 
 
 class Stopped(Exception):
@@ -46,7 +43,9 @@ class PhasedTrainer(ABC):
         self.train, self.dev, self.directory = train, dev, directory
         self.listener, self.is_stopping = listener, is_stopping
         self.best_path, self.checkpoint_path = directory / BEST, directory / CHECKPOINT
-        self._origin = _digest(model, tokenizer)
+        # What the training starts from, and the precision it computes in.
+        start = "\n".join([model.compute_dtype, *tokenizer.words])
+        self._origin = digest_weights(model, beside=start)
         self._prepare()
 
     @property
@@ -109,11 +108,3 @@ class PhasedTrainer(ABC):
     @abstractmethod
     def _finish_phase(self, phase: Phase, progress: Progress, *, resumed: bool) -> None:
         """Take a phase from where progress says to its end, or to a stop."""
-
-
-def _digest(model: Captioner, tokenizer: Tokenizer) -> str:
-    """What a training starts from, and the precision it computes in."""
-    digest = hashlib.sha256("\n".join([model.compute_dtype, *tokenizer.words]).encode())
-    for array in model.get_weights():  # dropout's random states are not among them
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -5,7 +5,6 @@ Shapes: B images · N grid cells · C channels · S image side.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +20,7 @@ from models.training.phase_run import PhaseRun
 from models.training.phases import PhasedTrainer
 from models.training.plan import Phase
 from models.training.shards import MappedRows, Shards
+from models.training.weights import digest_weights
 
 
 class Trainer(PhasedTrainer):
@@ -39,10 +39,8 @@ class Trainer(PhasedTrainer):
     def cached_features(self, shards: Shards, *, views: int) -> list[MappedRows]:
         """Features of each view under the present encoder, from disk where they are there."""
         computed = f"{shards.fingerprint}:{self.plan.seed}:{self.model.compute_dtype}"
-        digest = hashlib.sha256(computed.encode())
-        for array in self.model.encoder.get_weights():
-            digest.update(np.ascontiguousarray(array).tobytes())
-        folder = self.directory / "features" / digest.hexdigest()[:16]
+        digest = digest_weights(self.model.encoder, beside=computed)
+        folder = self.directory / "features" / digest[:16]
         encode = numpy_encoder(self.model)
 
         def encode_or_stop(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+
+import keras
+import numpy as np
 
 from models.captioner import Captioner
 from models.training.whole import written_whole
@@ -17,6 +21,14 @@ def freeze_encoder(model: Captioner, *, tuned_share: float) -> None:
     model.encoder.trainable = tuned_share > 0
     for number, layer in enumerate(layers):
         layer.trainable = number >= first
+
+
+def digest_weights(network: keras.Model, *, beside: str) -> str:
+    """SHA-256, in hex, of a text and all weights; dropout's random states are not among them."""
+    digest = hashlib.sha256(beside.encode())
+    for array in network.get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def save_weights_whole(model: Captioner, path: Path) -> None:

@@ -12,6 +12,7 @@ RUNTIME = [
     "pyarrow==25.0.1",
     "pandas==2.3.3",  # Spark 4.2 warns about pandas 3
     "numpy==2.4.6",
+    "hdfs-native==0.14.7",  # workers read HDFS without a JVM
     "opencv-python-headless==5.0.0.93",  # 4.10 and 4.11 return other images' pixels
     "openvino==2026.4.1",
     "keras==3.15.1",

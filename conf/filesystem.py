@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 LOCAL_SCHEME = "file:"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,3 +57,21 @@ def local_path(text: str) -> str:
 def _read_back(found: re.Match[str]) -> str:
     byte = int(found[1], 16)
     return chr(byte if byte < 0x80 else 0xDC00 + byte)
+
+
+class HdfsAddress(NamedTuple):
+    """How a client that isn't Hadoop's own reaches an HDFS without Kerberos.
+
+    Attributes:
+        uri: `hdfs://` and host and port, or the nameservice.
+        user: whom the HDFS takes the client for.
+        configuration: Hadoop's properties that the client knows, as pairs.
+    """
+
+    uri: str
+    user: str
+    configuration: tuple[tuple[str, str], ...]
+
+    def name_of(self, path: str) -> str:
+        """Return a qualified path of this HDFS without scheme and authority."""
+        return path.removeprefix(self.uri)

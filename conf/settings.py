@@ -96,6 +96,11 @@ class WorkerSettings(ModelSettings, DecodeSettings):
     decode_threads: int = Field(
         0, ge=0, description="threads that decode ahead of the model in a task; 0 decodes inline"
     )
+    hdfs_reader: Literal["worker", "spark"] = Field(
+        "worker",
+        description="who reads files on HDFS; Spark does in any case where there is Kerberos, and "
+        "where a worker fails to",
+    )
 
 
 class CaptionSettings(WorkerSettings):

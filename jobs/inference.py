@@ -7,22 +7,20 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from conf.settings import WorkerSettings
 from jobs.chunks import Chunk, assign_units
+from jobs.files import Files, HdfsFiles, files_of
 from jobs.image_memory import ImageMemory
 from jobs.session import task_slots
 from models.images import DecodeLimits
 from models.reasons import Reason
 from storage.hadoop import JAVA_ERRORS
-from storage.paths import is_local
-from storage.reading import BinaryReader
 from storage.unreadable import unreadable_among
 from udfs.budget import Account, ignore
 from udfs.caption import CaptionPlan, CaptionWorker, ShippedModel, as_batch, exclude_nothing
 from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA, Outcome
-from udfs.sources import AssignedLocalFiles, Source, content_rows
 
 SHORT_TASK_FILES = 64
 
@@ -33,7 +31,7 @@ class Inference:
 
     Attributes:
         spark: the session.
-        reader: reads files that aren't local; None where all are.
+        files: how the files reach the workers.
         plan: what the workers need.
         memory: images that need no inference.
         unit_files: most files per Spark task.
@@ -42,7 +40,7 @@ class Inference:
     """
 
     spark: SparkSession
-    reader: BinaryReader | None
+    files: Files
     plan: CaptionPlan
     memory: ImageMemory
     unit_files: int
@@ -61,36 +59,45 @@ class Inference:
         return pa.concat_tables([refused, read])
 
     def _read(self, chunk: Chunk) -> pa.Table:
+        """Run the chunk, and once more by Spark what the workers couldn't read themselves."""
+        returned = self._run(chunk, self.files)
+        if not isinstance(self.files, HdfsFiles):
+            return returned
+        is_unread = self.files.are_unread(returned)
+        unread = returned.filter(is_unread).column("path").combine_chunks()
+        left = chunk.files.filter(pc.is_in(chunk.files.column("path"), unread))
+        others_were_read = left.num_rows < chunk.files.num_rows
+        again = self._run(
+            replace(chunk, files=left), self.files.by_spark, others_were_read=others_were_read
+        )
+        return pa.concat_tables([returned.filter(pc.invert(is_unread)), again])
+
+    def _run(self, chunk: Chunk, source: Files, *, others_were_read: bool = False) -> pa.Table:
         """Run the chunk, again without the files that it stumbles over."""
         files = chunk.files
         while files.num_rows:
             try:
-                return self._run(replace(chunk, files=files))
+                return self._run_once(replace(chunk, files=files), source)
             except JAVA_ERRORS as error:
                 paths = files.column("path")
-                bad = unreadable_among(self.spark, paths.to_pylist(), error)
+                bad = unreadable_among(
+                    self.spark, paths.to_pylist(), error, others_were_read=others_were_read
+                )
                 files = files.filter(pc.invert(pc.is_in(paths, pa.array(sorted(bad)))))
         return OUTCOME_SCHEMA.empty_table()
 
-    def _run(self, chunk: Chunk) -> pa.Table:
-        frame, source = self._frame(chunk)
+    def _run_once(self, chunk: Chunk, files: Files) -> pa.Table:
+        unit_files = self.unit_files
+        if chunk.is_awaited:
+            unit_files = min(unit_files, max(SHORT_TASK_FILES, self.plan.batch_images))
+        units = assign_units(chunk.files, unit_files=unit_files, slots=task_slots(self.spark))
+        frame, source = files.assign(units)
         worker = CaptionWorker(source, self.plan, self.memory.snapshot(), self.account)
         return frame.mapInArrow(worker, OUTCOME_DDL).toArrow().cast(OUTCOME_SCHEMA)
 
     def without_known_images(self) -> Inference:
         """Return the same inference, which also infers images that have a caption already."""
         return replace(self, memory=ImageMemory(self.spark.sparkContext))
-
-    def _frame(self, chunk: Chunk) -> tuple[DataFrame, Source]:
-        """Local files are opened by the worker itself, which is faster than through the JVM."""
-        unit_files = self.unit_files
-        if chunk.is_awaited:
-            unit_files = min(unit_files, max(SHORT_TASK_FILES, self.plan.batch_images))
-        units = assign_units(chunk.files, unit_files=unit_files, slots=task_slots(self.spark))
-        if self.reader is None:
-            frame = self.spark.range(0, len(units), 1, len(units))
-            return frame, AssignedLocalFiles(units, self.max_file_bytes)
-        return self.reader.frame(chunk.paths, partitions=len(units)), content_rows
 
 
 def refuse_large(files: pa.Table, *, max_file_bytes: int) -> pa.Table:
@@ -135,9 +142,7 @@ def inference_of(
     )
     return Inference(
         spark=spark,
-        reader=None
-        if is_local(paths[0])
-        else BinaryReader(spark, paths, max_file_bytes=settings.max_file_bytes),
+        files=files_of(spark, settings, paths),
         plan=CaptionPlan(
             model=model,
             limits=limits,

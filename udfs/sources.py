@@ -93,10 +93,10 @@ def _read_open(file: io.FileIO, max_bytes: int) -> Content:
         return Content(None, reason=Reason.UNREADABLE, detail="a pipe or a device, not a file")
     mtime = mtime_of(status.st_mtime_ns // 1000)
     if status.st_size > max_bytes:
-        return _too_large(status.st_size, mtime, max_bytes)
+        return too_large(status.st_size, mtime, max_bytes)
     data = _read_at_most(file, max_bytes + 1, expected=status.st_size)
     if len(data) > max_bytes:  # it has grown since
-        return _too_large(len(data), mtime, max_bytes)
+        return too_large(len(data), mtime, max_bytes)
     return Content(data, len(data), mtime)
 
 
@@ -110,7 +110,8 @@ def _read_at_most(file: io.FileIO, most_bytes: int, *, expected: int) -> bytes:
     return b"".join(parts)
 
 
-def _too_large(length: int, mtime: datetime, max_bytes: int) -> Content:
+def too_large(length: int, mtime: datetime, max_bytes: int) -> Content:
+    """Return what a reading gives that stops before a file of this length."""
     detail = f"{length} bytes, limit {max_bytes}"
     return Content(None, length, mtime, Reason.TOO_LARGE, detail)
 

@@ -198,6 +198,11 @@ class Hdfs:
         self.data_node.start()
         self._wait_until(lambda: self._missing_blocks() == len(lost) == len(contents))
 
+    def damage_block(self, content: bytes) -> None:
+        """Turn a bit of a small file on the disk."""
+        (block,) = [one for one in self._data.rglob("blk_*") if one.read_bytes() == content]
+        block.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
     def stop(self) -> None:
         self.data_node.kill()
         self.name_node.kill()

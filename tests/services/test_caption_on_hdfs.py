@@ -1,4 +1,4 @@
-"""The job on a real HDFS: bytes read by Spark, tables on HDFS, nothing opened twice."""
+"""The job on a real HDFS: whoever reads the bytes, tables on HDFS, nothing opened twice."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from conf.errors import EnvironmentFault, InputError
 from jobs.chunks import Chunk
+from jobs.files import Files
 from jobs.inference import Inference
 from models.images import preprocess_image
 from models.package import ModelPackage
@@ -169,7 +170,11 @@ def impatient(spark: SparkSession) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_several_files_with_lost_blocks_cost_one_rerun_of_their_chunk(
+@pytest.mark.parametrize(("reader", "expected"), [("worker", [9, 4]), ("spark", [9, 5])])
+def test_several_files_with_lost_blocks_cost_one_rerun(
+    *,
+    reader: str,
+    expected: list[int],
     spark: SparkSession,
     own_hdfs: Hdfs,
     tiny_package: ModelPackage,
@@ -181,15 +186,16 @@ def test_several_files_with_lost_blocks_cost_one_rerun_of_their_chunk(
         place.put(f"{seed}.png", photograph(seed))
     own_hdfs.lose_blocks([photograph(seed) for seed in (0, 1, 2, 8)])
     runs: list[int] = []
-    run = Inference._run
+    run = Inference._run_once
 
-    def run_and_count(self: Inference, chunk: Chunk) -> Any:
+    def run_and_count(self: Inference, chunk: Chunk, files: Files) -> Any:
         runs.append(chunk.files.num_rows)
-        return run(self, chunk)
+        return run(self, chunk, files)
 
-    monkeypatch.setattr(Inference, "_run", run_and_count)
-    run_job(spark, tiny_package, input=place.input, lake=str(tmp_path / "lake"))
-    assert runs == [9, 5]
+    monkeypatch.setattr(Inference, "_run_once", run_and_count)
+    lake = str(tmp_path / "lake")
+    run_job(spark, tiny_package, input=place.input, lake=lake, hdfs_reader=reader)
+    assert runs == expected
     reasons = [row["reason"] for row in captions(tmp_path / "lake")]
     assert reasons == ["unreadable"] * 3 + [None] * 5 + ["unreadable"]
 

@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.chunks import Chunk
+from jobs.files import LocalFiles
 from jobs.image_memory import ImageMemory
 from jobs.inference import Inference
 from models.images import DecodeLimits
@@ -28,7 +29,7 @@ def chunk_of(folder: Path, contents: dict[str, bytes]) -> Chunk:
 def inference(spark: SparkSession, *, timeout_seconds: float = 20) -> Inference:
     return Inference(
         spark=spark,
-        reader=None,
+        files=LocalFiles(spark, max_file_bytes=10**6),
         plan=CaptionPlan(
             model=FaultyModel(),
             limits=DecodeLimits(timeout_seconds=timeout_seconds),

@@ -98,22 +98,27 @@ class HdfsFiles:
         source = AssignedHdfsFiles(units, self._max_file_bytes, self._address, self._readers)
         return numbers(self._spark, units), source
 
-    def are_unread(self, outcomes: pa.Table) -> pa.ChunkedArray:
-        """Return for each outcome whether the worker couldn't read the file.
+    def learn(self, unread: pa.Table, again: pa.Table, *, of_files: int) -> None:
+        """Let Spark read all files from now on if it could read most of a chunk, and workers not.
 
-        If it is most of them, Spark reads all files from now on.
+        Args:
+            unread: outcomes of the chunk's files that the workers couldn't read.
+            again: outcomes of those that Spark then could.
+            of_files: files of the chunk.
         """
-        unread = pc.fill_null(pc.equal(outcomes.column("reason"), Reason.UNREADABLE), False)
-        failures = outcomes.filter(unread).column("detail").to_pylist()
-        is_most = len(failures) > max(FEW_FAILURES, MOST_FAILING * outcomes.num_rows)
+        is_most = again.num_rows > max(FEW_FAILURES, MOST_FAILING * of_files)
         if is_most and not self._are_left_to_spark:
             self._are_left_to_spark = True
             log.warning(
                 "Workers can't read from %s (for one: %s), so Spark does from now on.",
                 self._address.uri,
-                failures[0],
+                unread.column("detail")[0].as_py(),
             )
-        return unread
+
+
+def is_unreadable(outcomes: pa.Table) -> pa.ChunkedArray:
+    """Return for each outcome whether its file couldn't be read."""
+    return pc.fill_null(pc.equal(outcomes.column("reason"), Reason.UNREADABLE), False)
 
 
 def numbers(spark: SparkSession, units: Units) -> DataFrame:

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from conf.settings import WorkerSettings
 from jobs.chunks import Chunk, assign_units
-from jobs.files import Files, HdfsFiles, files_of
+from jobs.files import Files, HdfsFiles, files_of, is_unreadable
 from jobs.image_memory import ImageMemory
 from jobs.session import task_slots
 from models.images import DecodeLimits
@@ -63,16 +63,18 @@ class Inference:
         returned = self._run(chunk, self.files)
         if not isinstance(self.files, HdfsFiles):
             return returned
-        is_unread = self.files.are_unread(returned)
-        unread = returned.filter(is_unread).column("path").combine_chunks()
-        left = chunk.files.filter(pc.is_in(chunk.files.column("path"), unread))
-        others_were_read = left.num_rows < chunk.files.num_rows
+        is_unread = is_unreadable(returned)
+        read, unread = returned.filter(pc.invert(is_unread)), returned.filter(is_unread)
+        left = pc.is_in(chunk.files.column("path"), unread.column("path").combine_chunks())
         again = self._run(
-            replace(chunk, files=left), self.files.by_spark, others_were_read=others_were_read
+            replace(chunk, files=chunk.files.filter(left)),
+            self.files.by_spark,
+            witnesses=read.column("path").to_pylist(),
         )
-        return pa.concat_tables([returned.filter(pc.invert(is_unread)), again])
+        self.files.learn(unread, again, of_files=chunk.files.num_rows)
+        return pa.concat_tables([read, again])
 
-    def _run(self, chunk: Chunk, source: Files, *, others_were_read: bool = False) -> pa.Table:
+    def _run(self, chunk: Chunk, source: Files, *, witnesses: Sequence[str] = ()) -> pa.Table:
         """Run the chunk, again without the files that it stumbles over."""
         files = chunk.files
         while files.num_rows:
@@ -80,9 +82,7 @@ class Inference:
                 return self._run_once(replace(chunk, files=files), source)
             except JAVA_ERRORS as error:
                 paths = files.column("path")
-                bad = unreadable_among(
-                    self.spark, paths.to_pylist(), error, others_were_read=others_were_read
-                )
+                bad = unreadable_among(self.spark, paths.to_pylist(), error, witnesses=witnesses)
                 files = files.filter(pc.invert(pc.is_in(paths, pa.array(sorted(bad)))))
         return OUTCOME_SCHEMA.empty_table()
 

@@ -10,11 +10,10 @@ from pyspark.sql import SparkSession
 from conf.filesystem import HdfsAddress
 from storage.hadoop import file_system, jvm
 
-_PROPERTIES = (
-    "dfs.client.socket-timeout",
-    "dfs.client.use.datanode.hostname",
-    "dfs.data.transfer.protection",
-)
+_PROPERTIES = ("dfs.client.use.datanode.hostname", "dfs.data.transfer.protection")
+_TIMEOUT = "dfs.client.socket-timeout"
+# Hadoop's minute is as long as a worker waits for a file: none would be left for another DataNode.
+_MOST_TIMEOUT_MS = 15_000
 _PREFIXES = ("dfs.ha.namenodes.", "dfs.namenode.rpc-address", "dfs.client.failover.")
 
 
@@ -37,14 +36,22 @@ def hdfs_address(spark: SparkSession, paths: Sequence[str]) -> HdfsAddress | Non
     ):
         return None
     found = {name: settings.get(name) for name in _PROPERTIES}
+    found[_TIMEOUT] = min(settings.getInt(_TIMEOUT, _MOST_TIMEOUT_MS), _MOST_TIMEOUT_MS)
     for prefix in _PREFIXES:
         entries = settings.getPropsWithPrefix(prefix)
         found |= {f"{prefix}{name}": entries[name] for name in entries}
     return HdfsAddress(
         uri,
-        str(users.getCurrentUser().getShortUserName()),
+        _user(spark, users),
         tuple(sorted((name, str(value)) for name, value in found.items() if value)),
     )
+
+
+def _user(spark: SparkSession, users: Any) -> str:
+    """Return whom the HDFS takes a task for: an executor doesn't ask Hadoop who it is."""
+    context: Any = spark.sparkContext
+    is_local = context._jsc.sc().isLocal()
+    return str(users.getCurrentUser().getShortUserName() if is_local else context.sparkUser())
 
 
 def _authority_of(path: str) -> str:

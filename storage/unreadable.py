@@ -30,13 +30,13 @@ _ALL = 2**63 - 1  # bytes
 
 
 def unreadable_among(
-    spark: SparkSession, paths: Sequence[str], error: BaseException, *, others_were_read: bool
+    spark: SparkSession, paths: Sequence[str], error: BaseException, *, witnesses: Sequence[str]
 ) -> set[str]:
     """Return the files among `paths` that the failed read stumbled over.
 
     Where access was denied, these are all files that this user may not read; else the one file
-    that the error names and all with a lost block, provided that others can be read.
-    `others_were_read` tells that some have been which are not among `paths`.
+    that the error names and all with a lost block, provided that others can be read: of `paths`
+    or, where all of them are bad, of `witnesses`, which could be read a moment ago.
 
     Raises:
         EnvironmentFault: the read failed for another reason, or no other file can be read either.
@@ -50,9 +50,9 @@ def unreadable_among(
     if is_java_error(error, "AccessControlException"):
         return {blamed, *(path for path in paths if _is_denied(spark, path))}
     bad = {blamed, *(path for path in paths if _has_lost_block(spark, path))}
-    others = [path for path in paths if path not in bad][:_OTHERS_TRIED]
-    is_one_of_many = len(paths) > 1 and (others or not others_were_read)
-    if is_one_of_many and all(_fails_to_open(spark, path) for path in others):
+    others = [path for path in paths if path not in bad] or witnesses
+    is_one_of_many = len(paths) + len(witnesses) > 1
+    if is_one_of_many and all(_fails_to_open(spark, path) for path in others[:_OTHERS_TRIED]):
         raise EnvironmentFault(
             f"The storage is failing, not one file: {one_line(error)}.",
             remedy="Nothing of this chunk was committed; run again when the storage is back.",

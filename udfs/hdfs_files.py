@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 
@@ -29,6 +29,8 @@ READ_SECONDS = 60.0  # the client itself waits for ever for a NameNode that does
 SLOW_FAILURE_SECONDS = 5.0
 _DETAIL_CHARACTERS = 200
 
+_one_client = Lock()
+
 
 @dataclass(frozen=True)
 class AssignedHdfsFiles:
@@ -38,7 +40,7 @@ class AssignedHdfsFiles:
         units: for each unit, the qualified `hdfs:` paths that belong to it.
         max_bytes: larger files stay unread.
         address: where the files lie, and as whom they are read.
-        readers: threads of a task that read; as many files more are in memory than without them.
+        readers: threads of a task that read; about as many files wait in memory to be decoded.
     """
 
     units: Sequence[Sequence[str]]
@@ -112,7 +114,8 @@ class _TaskReading:
             return self._given_up
         started = monotonic()
         try:
-            client = client_of(self._address)
+            with _one_client:
+                client = client_of(self._address)
             return read_hdfs(client, self._address.name_of(path), self._max_bytes)
         except BaseException as failure:  # noqa: BLE001  # its panics are no Exception
             return self._failed(failure, seconds=monotonic() - started)
@@ -123,6 +126,7 @@ class _TaskReading:
         content = Content(None, reason=Reason.UNREADABLE, detail=detail)
         if seconds > SLOW_FAILURE_SECONDS:
             self._given_up = content
+            client_of.cache_clear()  # its connection may be dead without a word
         return content
 
 
@@ -141,10 +145,15 @@ def read_hdfs(client: Any, name: str, max_bytes: int) -> Content:
     data: bytes | None = file.read() if len(file) <= max_bytes else None
     # Asked for last: a file that was rewritten meanwhile shows a time that wasn't listed.
     status = client.get_file_info(name)
-    mtime = mtime_of(status.modification_time * 1000)
+    mtime = mtime_of(_signed(status.modification_time) * 1000)
     return (
         too_large(len(file), mtime, max_bytes) if data is None else Content(data, len(data), mtime)
     )
+
+
+def _signed(milliseconds: int) -> int:
+    """Times before 1970 come as unsigned 64 bit integers."""
+    return milliseconds - 2**64 if milliseconds >= 2**63 else milliseconds
 
 
 @lru_cache(maxsize=1)
@@ -153,4 +162,5 @@ def client_of(address: HdfsAddress) -> Any:
     from hdfs_native import Client  # whose threads don't survive a fork
 
     os.environ["HADOOP_USER_NAME"] = address.user  # read whenever it connects
+    os.environ.setdefault("TOKIO_WORKER_THREADS", "1")  # else one per core, in each worker
     return Client(address.uri, dict(address.configuration))

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from conf.errors import EnvironmentFault, InputError
 from jobs.chunks import Chunk
-from jobs.files import Files
+from jobs.files import Files, SparkFiles
 from jobs.inference import Inference
 from models.images import preprocess_image
 from models.package import ModelPackage
@@ -198,6 +198,32 @@ def test_several_files_with_lost_blocks_cost_one_rerun(
     assert runs == expected
     reasons = [row["reason"] for row in captions(tmp_path / "lake")]
     assert reasons == ["unreadable"] * 3 + [None] * 5 + ["unreadable"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_data_node_lost_after_the_workers_read_is_no_files_fault(
+    *,
+    spark: SparkSession,
+    own_hdfs: Hdfs,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = Landing(spark, own_hdfs)
+    for seed in range(4):
+        place.put(f"{seed}.png", photograph(seed))
+    own_hdfs.lose_blocks([photograph(3)])
+    assign = SparkFiles.assign
+
+    def lose_then_assign(self: SparkFiles, units: Any) -> Any:
+        own_hdfs.data_node.kill()
+        return assign(self, units)
+
+    monkeypatch.setattr(SparkFiles, "assign", lose_then_assign)
+    lake = tmp_path / "lake"
+    with pytest.raises(EnvironmentFault, match="The storage is failing"):
+        run_job(spark, tiny_package, input=place.input, lake=str(lake), chunk_files=40)
+    assert captions(lake) == []
 
 
 def test_a_lost_data_node_ends_the_run_and_rejects_nothing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from getpass import getuser
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -170,6 +171,17 @@ def test_only_plain_hdfs_is_read_by_workers(spark: SparkSession, hdfs: Hdfs) -> 
     finally:
         configuration.unset("dfs.encrypt.data.transfer")
         configuration.unset("fs.hdfs.impl.disable.cache")
+
+
+def test_with_kerberos_spark_reads(
+    spark: SparkSession, hdfs: Hdfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = SimpleNamespace(isSecurityEnabled=lambda: True)
+    security = SimpleNamespace(UserGroupInformation=users)
+    apache = SimpleNamespace(hadoop=SimpleNamespace(security=security))
+    java = SimpleNamespace(org=SimpleNamespace(apache=apache))
+    monkeypatch.setattr("storage.hdfs_address.jvm", lambda _: java)
+    assert hdfs_address(spark, [f"{hdfs.uri}/a"]) is None
 
 
 def test_spark_reads_on_where_the_workers_cant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,7 +40,12 @@ class Client:
         self.files: dict[str, File] = {}
         self.milliseconds = 1_000
         self.opened: list[str] = []
+        self.connections = 0
         self._trouble = trouble
+
+    def connected(self) -> Client:
+        self.connections += 1
+        return self
 
     def read(self, name: str) -> File:
         self.opened.append(name)
@@ -57,7 +63,7 @@ class Panic(BaseException):
 
 def contents(client: Client, count: int, patch: pytest.MonkeyPatch, **named: Any) -> list[Content]:
     """Read this many files in two units, one after the other."""
-    patch.setattr(hdfs_files, "client_of", lambda _: client)
+    patch.setattr(hdfs_files, "client_of", lru_cache(lambda _: client.connected()))
     names = [f"/in/{number}" for number in range(count)]
     client.files |= {name: File(name.encode()) for name in names}
     paths = [f"{ADDRESS.uri}{name}" for name in names]
@@ -94,6 +100,20 @@ def test_after_a_slow_failure_the_others_arent_tried(monkeypatch: pytest.MonkeyP
     assert client.opened == ["/in/0"]
 
 
+def test_a_task_after_a_slow_failure_connects_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name node's host that lost its power never says that its connection is dead."""
+    client = Client()
+    contents(client, 3, monkeypatch)
+    contents(client, 3, monkeypatch)
+    assert client.connections == 2  # each call here is a worker of its own
+    monkeypatch.setattr(hdfs_files, "SLOW_FAILURE_SECONDS", -1.0)
+    source = AssignedHdfsFiles([[f"{ADDRESS.uri}/gone"]], 100, ADDRESS)
+    for _ in range(2):
+        batches: Iterator[pa.RecordBatch] = iter([pa.RecordBatch.from_pydict({"id": [0]})])
+        assert [file.read().reason for file in source(batches)] == [Reason.UNREADABLE]
+    assert client.connections == 3  # the first of these had one
+
+
 def test_a_server_that_never_answers_holds_no_task_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hdfs_files, "READ_SECONDS", 0.2)
     monkeypatch.setattr(hdfs_files, "SLOW_FAILURE_SECONDS", 0.1)
@@ -110,6 +130,15 @@ def test_a_file_over_the_limit_isnt_read() -> None:
     content = read_hdfs(client, "/large", 100)
     assert (content.data, content.length, content.reason) == (None, 101, Reason.TOO_LARGE)
     assert file.reads == 0
+
+
+def test_a_time_before_1970_is_no_change() -> None:
+    client = Client()
+    client.files["/old"] = File(b"old")
+    client.milliseconds = 2**64 - 86_400_000
+    content = read_hdfs(client, "/old", 100)
+    assert content.mtime is not None
+    assert content.mtime.isoformat() == "1969-12-31T00:00:00+00:00"
 
 
 def test_the_time_is_asked_after_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,14 +57,14 @@ class SparkFiles:
     def assign(self, units: Units) -> tuple[DataFrame, Source]:
         """See `Files`; Spark packs the files into as many partitions by itself."""
         paths = [path for unit in units for path in unit]
-        reader = self._of_few(paths) if len(paths) <= FEW_FILES else self._of_all
+        reader = self._reader_of(paths) if len(paths) <= FEW_FILES else self._of_all
         return reader.frame(paths, partitions=len(units)), content_rows
 
     @cached_property
     def _of_all(self) -> BinaryReader:
-        return BinaryReader(self._spark, self._paths, max_file_bytes=self._max_file_bytes)
+        return self._reader_of(self._paths)
 
-    def _of_few(self, paths: Sequence[str]) -> BinaryReader:
+    def _reader_of(self, paths: Sequence[str]) -> BinaryReader:
         return BinaryReader(self._spark, paths, max_file_bytes=self._max_file_bytes)
 
 

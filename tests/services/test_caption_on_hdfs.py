@@ -39,6 +39,10 @@ class Landing:
         self.client.write(path, content, overwrite=True)
         return path
 
+    def put_photographs(self, count: int) -> None:
+        for seed in range(count):
+            self.put(f"{seed}.png", photograph(seed))
+
     def run(self, package: ModelPackage, **settings: Any) -> None:
         run_job(self.spark, package, input=self.input, lake=self.lake, **settings)
 
@@ -76,8 +80,7 @@ def test_each_caption_is_its_own_image_and_the_path_is_fully_qualified(
 def test_a_rerun_over_a_finished_batch_opens_no_image(
     landing: Landing, hdfs: Hdfs, tiny_package: ModelPackage
 ) -> None:
-    for seed in range(5):
-        landing.put(f"{seed}.png", photograph(seed))
+    landing.put_photographs(5)
     mark = hdfs.audit_mark()
     landing.run(tiny_package)
     images = f"{landing.root}/in/"
@@ -90,8 +93,7 @@ def test_a_rerun_over_a_finished_batch_opens_no_image(
 def test_a_new_file_alone_is_opened(
     landing: Landing, hdfs: Hdfs, tiny_package: ModelPackage
 ) -> None:
-    for seed in range(3):
-        landing.put(f"{seed}.png", photograph(seed))
+    landing.put_photographs(3)
     landing.run(tiny_package)
     new = landing.put("new.png", photograph(50))
     mark = hdfs.audit_mark()
@@ -153,8 +155,7 @@ def test_a_batch_without_its_success_marker_is_refused(
 def test_a_file_deleted_after_the_listing_is_a_reject_to_try_again(
     landing: Landing, tiny_package: ModelPackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for seed in range(4):
-        landing.put(f"{seed}.png", photograph(seed))
+    landing.put_photographs(4)
     do_after_listing(monkeypatch, lambda: landing.client.delete(f"{landing.root}/in/2.png"))
     landing.run(tiny_package)
     assert [row["reason"] for row in landing.captions()] == [None, None, "vanished", None]
@@ -182,8 +183,7 @@ def test_several_files_with_lost_blocks_cost_one_rerun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place = Landing(spark, own_hdfs)
-    for seed in range(9):
-        place.put(f"{seed}.png", photograph(seed))
+    place.put_photographs(9)
     own_hdfs.lose_blocks([photograph(seed) for seed in (0, 1, 2, 8)])
     runs: list[int] = []
     run = Inference._run_once
@@ -210,8 +210,7 @@ def test_a_data_node_lost_after_the_workers_read_is_no_files_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place = Landing(spark, own_hdfs)
-    for seed in range(4):
-        place.put(f"{seed}.png", photograph(seed))
+    place.put_photographs(4)
     own_hdfs.lose_blocks([photograph(3)])
     assign = SparkFiles.assign
 
@@ -230,8 +229,7 @@ def test_a_lost_data_node_ends_the_run_and_rejects_nothing(
     spark: SparkSession, own_hdfs: Hdfs, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:
     place = Landing(spark, own_hdfs)
-    for seed in range(4):
-        place.put(f"{seed}.png", photograph(seed))
+    place.put_photographs(4)
     arguments: dict[str, Any] = {"input": place.input, "lake": str(tmp_path / "lake")}
     own_hdfs.data_node.kill()
     with pytest.raises(EnvironmentFault, match="The storage is failing"):

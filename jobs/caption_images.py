@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from concurrent.futures import Future
 
-import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
@@ -26,7 +24,7 @@ from jobs.chunks import chunk_limits
 from jobs.claiming import Settled, settle
 from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
-from jobs.image_memory import ImageMemory, Keys
+from jobs.image_memory import ImageMemory
 from jobs.inference import inference_of
 from jobs.recording import JOB, Recording, Scene, recorded
 from jobs.session import session, task_slots
@@ -119,17 +117,11 @@ def caption(
 ) -> None:
     """Caption what is pending, account for every listed file, and tell the result."""
     stamp = stamp_of(settings, package)
-    # The first queries of a session take seconds, mostly on one core: here they share the cores.
-    with (
-        beside(scene.spark, lambda: pending_files(scene, settings, stamp)) as found,
-        beside(scene.spark, lambda: None if settings.dry_run else start_python(scene.spark)),
-    ):
-        with scene.stage("bookkeeping"):
-            beginning = look_up(scene.lake, settings.run_id)
-        if has_succeeded(scene.spark, settings, beginning.earlier):
-            return
-        with scene.stage("pending"):
-            pending = found.result()
+    with scene.stage("bookkeeping"):
+        beginning = look_up(scene.lake, settings.run_id)
+    if has_succeeded(scene.spark, settings, beginning.earlier):
+        return
+    pending = find_what_is_pending(scene, settings, stamp)
     if settings.dry_run:
         tell_pending(scene, stamp, pending)
         return
@@ -142,7 +134,7 @@ def caption(
             pending,
             on_claimed=settings.on_claimed,
             stop=scene.stop,
-            find_pending=lambda: pending_again(scene, settings, stamp),
+            find_pending=lambda: find_what_is_pending(scene, settings, stamp),
         )
         if settled.waited_seconds is not None:  # perhaps for this very run, started twice
             scene.add_seconds(WAITING, settled.waited_seconds)
@@ -152,11 +144,13 @@ def caption(
         with scene.stage("bookkeeping"):
             if dead := beginning.running - claims.live_runs():
                 mark_interrupted(scene.lake, dead)
+        has_work = settled.pending.num_rows > 0
         with (
-            beside(scene.spark, lambda: known_images(scene, stamp, settled.pending)) as known,
+            # The first writing of a session takes a second, and so does starting Python.
+            beside(scene.spark, lambda: start_python(scene.spark) if has_work else None),
             recorded(scene, settings, stamp, standing=beginning.standing) as record,
         ):
-            tally = caption_pending(scene, settings, package, stamp, settled.pending, known=known)
+            tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):
                 is_retry = beginning.earlier is not None
                 counts = account(scene, stamp, settled, tally, is_retry=is_retry)
@@ -188,22 +182,17 @@ def has_succeeded(
     return True
 
 
-def pending_files(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> pa.Table:
-    """Return the listed files that have no valid row yet."""
-    return find_pending(
-        scene.lake,
-        scene.listing,
-        pipeline_version=stamp.pipeline_version,
-        retry_limit=settings.retry_limit,
-        transient_reasons=TRANSIENT,
-        excluded=excluded_paths(scene),
-    )
-
-
-def pending_again(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> pa.Table:
-    """Return what is pending still, after others have worked on the same batches."""
+def find_what_is_pending(scene: Scene, settings: CaptionSettings, stamp: Stamp) -> pa.Table:
+    """Return the listed files that have no valid row at this moment."""
     with scene.stage("pending"):
-        return pending_files(scene, settings, stamp)
+        return find_pending(
+            scene.lake,
+            scene.listing,
+            pipeline_version=stamp.pipeline_version,
+            retry_limit=settings.retry_limit,
+            transient_reasons=TRANSIENT,
+            excluded=excluded_paths(scene),
+        )
 
 
 def excluded_paths(scene: Scene) -> frozenset[str]:
@@ -238,37 +227,26 @@ def refuse_too_much(
         )
 
 
-def known_images(scene: Scene, stamp: Stamp, pending: pa.Table) -> Keys:
-    """Return the keys of images that need no inference; with nothing pending, none is asked for."""
-    if not pending.num_rows:
-        return np.empty(0, np.uint64)
-    return known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
-
-
 def caption_pending(
     scene: Scene,
     settings: CaptionSettings,
     package: ModelPackage,
     stamp: Stamp,
     pending: pa.Table,
-    *,
-    known: Future[Keys],
 ) -> Tally:
-    """Caption the pending files; with none, no model is loaded and no file opened.
-
-    ``known`` are the keys of images that need no inference.
-    """
+    """Caption the pending files; with none, no model is loaded and no file opened."""
     tally = Tally()
     if pending.num_rows == 0:
         return tally
     budget = scene.spark.sparkContext.accumulator({}, SumOfSeconds())
     with shipped_package(scene.spark, package) as archive, scene.stage("captioning"):
+        known = known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
         inference = inference_of(
             scene.spark,
             settings,
             pending.column("path").to_pylist(),
             archive=archive,
-            memory=ImageMemory(scene.spark.sparkContext, known.result()),
+            memory=ImageMemory(scene.spark.sparkContext, known),
             account=budget.add,
             is_excluded=scene.exclusions.now().holds_image,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -9,17 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import LongType, StringType, StructField, StructType, TimestampType
 
-from conf.errors import LakeError
 from storage.commits import CommitResult, Stamp, commit_chunk
-from storage.delta_log import table_version
-from storage.hadoop import reported_as
-from storage.lake import Lake, in_batches
+from storage.lake import MOST_LITERAL_BATCHES, Lake
 from storage.paths import batches_of
 from storage.schemas import OUTCOMES, PENDING
+from storage.table_rows import Condition, Rows, read_rows
 
 __all__ = [
     "CommitResult",
@@ -32,11 +28,14 @@ __all__ = [
     "reconcile",
 ]
 
-_LISTED = StructType(
+_PREFIX_BYTES = 8
+_ROW = pa.schema(
     [
-        StructField("path", StringType()),
-        StructField("file_size_bytes", LongType()),
-        StructField("mtime", TimestampType()),
+        ("path", pa.string()),
+        ("file_size_bytes", pa.int64()),
+        ("mtime", pa.timestamp("us", "UTC")),
+        ("status", pa.string()),
+        ("reason", pa.string()),
     ]
 )
 
@@ -85,26 +84,21 @@ def find_pending(
         withdrawn = pc.is_in(listing["path"], pa.array(sorted(excluded), pa.string()))
         listing = listing.filter(pc.invert(withdrawn))
     batches = batches_of(listing.column("path"), lake.batch_depth)
-    retried = (F.col("row.status") == F.lit("rejected")) & F.col("row.reason").isin(
-        list(transient_reasons)
+    schema = pa.schema([*_ROW, ("tries", pa.int32()), ("captioned_at", pa.timestamp("us", "UTC"))])
+    version, rows = _rows_of(lake, batches, schema, pipeline_version=pipeline_version)
+    row = rows.take(pc.index_in(listing["path"], rows["path"]))
+    is_fresh, tries = _is_fresh(row, listing), pc.coalesce(row["tries"], pa.scalar(1, pa.int32()))
+    is_transient = pc.is_in(row["reason"], pa.array(sorted(transient_reasons), pa.string()))
+    again = pc.and_(
+        pc.and_(_is(row["status"], "rejected"), is_transient), pc.less_equal(tries, retry_limit)
     )
-    again = retried & (F.coalesce("row.tries", F.lit(1)) <= F.lit(retry_limit))
-    is_pending = F.col("row").isNull() | ~_is_fresh() | again
-    with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
-        version = table_version(lake.spark, lake.captions_uri)
-        joined = _join_rows(lake, listing, batches, pipeline_version=pipeline_version)
-        found = (
-            joined.where(is_pending)
-            .select(
-                "path",
-                F.when(_is_fresh(), F.coalesce("row.tries", F.lit(1)))
-                .otherwise(F.lit(0))
-                .alias("tries"),
-                F.col("row.captioned_at").alias("replaces_at"),
-            )
-            .toArrow()
-        )
-    return _as_pending(listing, batches, found, version)
+    pending = listing.append_column("batch", batches)
+    pending = pending.append_column("tries", pc.if_else(is_fresh, tries, pa.scalar(0, pa.int32())))
+    pending = pending.append_column("replaces_at", row["captioned_at"])
+    as_of = pa.repeat(pa.scalar(version, pa.int64()), listing.num_rows)
+    pending = pending.append_column("as_of_version", as_of)
+    is_pending = pc.or_(pc.invert(is_fresh), again)
+    return pending.filter(is_pending).select(PENDING.names).cast(PENDING)
 
 
 def reconcile(
@@ -121,28 +115,26 @@ def reconcile(
     else as excluded or claimed elsewhere if its path is given there, else as missing. A row that
     another run wrote for a later state of the file also counts as already done.
     """
-    batches = batches_of(listing.column("path"), lake.batch_depth)
-    own = F.col("row.run_id") == F.lit(stamp.run_id)
-    later = F.col("row.mtime") > F.col("mtime")
-    outcome = (
-        F.when(_is_fresh() & own, F.col("row.status"))
-        .when(_is_fresh() | later, F.lit("already_done"))
-        .otherwise(F.lit("missing"))
+    batches = batches_of(listing["path"], lake.batch_depth)
+    schema = pa.schema([*_ROW, ("run_id", pa.string())])
+    _, rows = _rows_of(lake, batches, schema, pipeline_version=stamp.pipeline_version)
+    file = listing.take(pc.index_in(rows["path"], listing["path"]))
+    is_fresh = _is_fresh(rows, file)
+    is_own = pc.and_(is_fresh, _is(rows["run_id"], stamp.run_id))
+    is_later = pc.fill_null(pc.greater(rows["mtime"], file["mtime"]), False)
+    is_done = pc.and_not(pc.or_(is_fresh, is_later), is_own)
+    accounted = rows["path"].filter(pc.or_(is_own, is_done))
+    without = listing["path"].filter(pc.invert(pc.is_in(listing["path"], accounted)))
+    return _as_reconciliation(
+        # A file that had two rows would be found twice.
+        found=_count(pc.is_valid(file["path"]))
+        + _count(pc.invert(pc.is_in(listing["path"], rows["path"]))),
+        already_done=_count(is_done),
+        own=rows.filter(is_own),
+        without_row=without.to_pylist(),
+        excluded=set(excluded),
+        claimed=set(claimed_elsewhere),
     )
-    with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
-        joined = _join_rows(lake, listing, batches, pipeline_version=stamp.pipeline_version)
-        groups = (
-            joined.select("path", outcome.alias("outcome"), F.col("row.reason").alias("reason"))
-            .groupBy("outcome", "reason")
-            .agg(
-                F.count("*").alias("files"),
-                F.collect_list(F.when(F.col("outcome") == F.lit("missing"), F.col("path"))),
-            )
-            .collect()
-        )
-    counts = {(outcome, reason): files for outcome, reason, files, _ in groups}
-    without_row = [path for *_, paths in groups for path in paths]
-    return _as_reconciliation(counts, without_row, set(excluded), set(claimed_elsewhere))
 
 
 def known_image_prefixes(lake: Lake, *, pipeline_version: str) -> npt.NDArray[np.uint64]:
@@ -151,11 +143,17 @@ def known_image_prefixes(lake: Lake, *, pipeline_version: str) -> npt.NDArray[np
     A file whose prefix is not among them was never captioned at this pipeline version; for one
     whose prefix is, ask `captions_of`.
     """
-    prefix = F.unhex(F.substring("image_id", 1, 16)).alias("prefix")
-    with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
-        found = _captioned(lake, pipeline_version).select(prefix).toArrow()
-    octets = pc.cast(found.column("prefix").combine_chunks(), pa.binary(8))
-    return np.unique(np.frombuffer(octets.buffers()[1], ">u8", len(octets)).astype(np.uint64))
+    schema = pa.schema([("prefix", pa.string())])
+    captioned = _captioned(pipeline_version)
+    _, found = read_rows(
+        lake.spark,
+        lake.captions_uri,
+        schema,
+        captioned,
+        expressions={"prefix": f"substr(image_id, 1, {2 * _PREFIX_BYTES})"},
+    )
+    octets = bytes.fromhex("".join(found["prefix"].drop_null().to_pylist()))
+    return np.unique(np.frombuffer(octets, ">u8").astype(np.uint64))
 
 
 def captions_of(lake: Lake, image_ids: Collection[str], *, pipeline_version: str) -> pa.Table:
@@ -169,78 +167,60 @@ def captions_of(lake: Lake, image_ids: Collection[str], *, pipeline_version: str
     schema = pa.schema([OUTCOMES.field(name) for name in names])
     if not image_ids:
         return schema.empty_table()
-    wanted = lake.spark.createDataFrame(pa.table({"image_id": sorted(set(image_ids))}))
-    with reported_as(LakeError, f"Can't read {lake.captions_uri}"):
-        rows = _captioned(lake, pipeline_version).select(*names)
-        found = rows.join(F.broadcast(wanted), on="image_id", how="left_semi").toArrow()
+    captioned = _captioned(pipeline_version, image_id=image_ids)
+    _, found = read_rows(lake.spark, lake.captions_uri, schema, captioned)
     seen = pc.index_in(found["image_id"].unique(), found["image_id"])
-    return found.take(seen).select(names).cast(schema)
+    return found.take(seen)
 
 
-def _captioned(lake: Lake, pipeline_version: str) -> DataFrame:
-    return lake.captions().where(
-        (F.col("pipeline_version") == F.lit(pipeline_version))
-        & (F.col("status") == F.lit("captioned"))
-        & F.col("image_id").isNotNull()
-    )
+def _captioned(pipeline_version: str, **more: Collection[str]) -> Condition:
+    return {"pipeline_version": [pipeline_version], "status": ["captioned"], **more}
 
 
-def _join_rows(
-    lake: Lake, listing: pa.Table, batches: pa.Array, *, pipeline_version: str
-) -> DataFrame:
-    """Return the listing with the struct `row` of what the table holds; null where nothing."""
-    listed = lake.spark.createDataFrame(
-        listing.select(["path", "file_size_bytes", "mtime"]), schema=_LISTED
-    )
-    kept = ("file_size_bytes", "mtime", "status", "reason", "tries", "run_id", "captioned_at")
-    rows = lake.captions().where(
-        in_batches(F.col("batch"), batches.unique().to_pylist())
-        & (F.col("pipeline_version") == F.lit(pipeline_version))
-    )
-    rows = rows.select("path", F.struct(*kept).alias("row"))
-    return listed.join(rows, on="path", how="left")
+def _rows_of(lake: Lake, batches: pa.Array, schema: pa.Schema, *, pipeline_version: str) -> Rows:
+    """Return what the table holds of the batches at a pipeline version."""
+    wanted = {"pipeline_version": [pipeline_version]}
+    names = batches.unique().to_pylist()
+    if len(names) <= MOST_LITERAL_BATCHES:
+        wanted["batch"] = names
+    return read_rows(lake.spark, lake.captions_uri, schema, wanted)
 
 
-def _is_fresh() -> Column:
-    """The row, if there is one, tells of the file's listed state."""
-    same_size = F.col("row.file_size_bytes") == F.col("file_size_bytes")
-    return F.coalesce(same_size & (F.col("row.mtime") == F.col("mtime")), F.lit(False))
+def _is_fresh(row: pa.Table, file: pa.Table) -> pa.ChunkedArray:
+    """Whether each row tells of the listed state of the file beside it; not where one lacks."""
+    same = [pc.equal(row[name], file[name]) for name in ("file_size_bytes", "mtime")]
+    return pc.fill_null(pc.and_(*same), False)
 
 
-def _as_pending(listing: pa.Table, batches: pa.Array, found: pa.Table, version: int) -> pa.Table:
-    """Put what was found beside the listing's own columns, in the listing's order."""
-    position = pc.index_in(found["path"], listing["path"])
-    order = pc.sort_indices(position)
-    found, position = found.take(order), position.take(order)
-    listed = listing.append_column("batch", batches).take(position)
-    columns = {name: listed[name] for name in listed.column_names}
-    columns["tries"], columns["replaces_at"] = found["tries"], found["replaces_at"]
-    columns["as_of_version"] = pa.array(np.full(found.num_rows, version), pa.int64())
-    return pa.table(columns).select(PENDING.names).cast(PENDING)
+def _is(column: pa.ChunkedArray, value: str) -> pa.ChunkedArray:
+    return pc.fill_null(pc.equal(column, value), False)
+
+
+def _count(chosen: pa.ChunkedArray) -> int:
+    return pc.sum(chosen).as_py() or 0
 
 
 def _as_reconciliation(
-    counts: dict[tuple[str, str | None], int],
+    *,
+    found: int,
+    already_done: int,
+    own: pa.Table,
     without_row: Sequence[str],
     excluded: set[str],
     claimed: set[str],
 ) -> Reconciliation:
-    def total(outcome: str) -> int:
-        return sum(count for (name, _), count in counts.items() if name == outcome)
-
+    rejected = own.filter(_is(own["status"], "rejected"))
     left_out = [path for path in without_row if path in excluded]
     left_to_others = [path for path in without_row if path in claimed and path not in excluded]
     missing = sorted(set(without_row) - excluded - claimed)
     return Reconciliation(
-        found=sum(counts.values()),
-        already_done=total("already_done"),
-        captioned=total("captioned"),
-        rejected=total("rejected"),
+        found=found,
+        already_done=already_done,
+        captioned=_count(_is(own["status"], "captioned")),
+        rejected=rejected.num_rows,
         excluded=len(left_out),
         claimed_elsewhere=len(left_to_others),
         missing=len(missing),
         first_missing=tuple(missing[:5]),
-        reasons={
-            str(reason): count for (name, reason), count in counts.items() if name == "rejected"
-        },
+        reasons=dict(Counter(str(reason) for reason in rejected["reason"].to_pylist())),
     )

@@ -14,7 +14,7 @@ from storage.schemas import BATCH_DEPTH_PROPERTY, CAPTIONS, EXCLUSIONS, RUNS
 from storage.seen_commits import SeenCommits
 from storage.tables import open_table
 
-_MOST_LITERAL_BATCHES = 2000  # beyond, a list of literals costs more than the files it skips
+MOST_LITERAL_BATCHES = 2000  # beyond, a list of literals costs more than the files it skips
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Lake:
 
 def in_batches(column: Column, batches: Sequence[str]) -> Column:
     """Return a condition that prunes a table to the batches, or true where they are too many."""
-    return column.isin(list(batches)) if len(batches) <= _MOST_LITERAL_BATCHES else F.lit(True)
+    return column.isin(list(batches)) if len(batches) <= MOST_LITERAL_BATCHES else F.lit(True)
 
 
 def captions_uri(lake_uri: str) -> str:

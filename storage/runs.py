@@ -6,23 +6,25 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, Row
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from conf.errors import LakeError
 from conf.settings import RUN_ID_PATTERN
 from storage.commits import retried
-from storage.delta_log import commit_staged, partitions_touched, stage_rows, table_version
+from storage.delta_log import commit_staged, partitions_touched, stage_rows
 from storage.hadoop import reported_as
 from storage.lake import Lake
 from storage.schemas import RUNS
+from storage.table_rows import Condition, read_rows
 
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
 WITHDRAWN = "(withdrawn)"
+_ENDED = [state for state in get_args(RunState) if state != "running"]
+_COLUMNS = to_arrow_schema(RUNS, timezone="UTC")
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,7 @@ def look_up(lake: Lake, run_id: str) -> Beginning:
     Raises:
         LakeError: the table can't be read.
     """
-    with reported_as(LakeError, f"Can't read {lake.runs_uri}"):
-        version = table_version(lake.spark, lake.runs_uri)
-    is_own, is_running = F.col("run_id") == F.lit(run_id), F.col("state") == F.lit("running")
-    found = _read(lake, lake.runs().where(is_own | is_running))
+    version, found = _read(lake, {"run_id": [run_id]}, {"state": ["running"]})
     earlier = next((run for run in found if run.run_id == run_id), None)
     running = frozenset(run.run_id for run in found if run.state == "running")
     return Beginning(earlier, running, None if earlier else Standing(version, None))
@@ -119,24 +118,20 @@ def write_run(
 
 def find_run(lake: Lake, run_id: str) -> RunRecord | None:
     """Return the run's row, or None."""
-    found = _read(lake, lake.runs().where(F.col("run_id") == F.lit(run_id)))
+    _, found = _read(lake, {"run_id": [run_id]})
     return found[0] if found else None
 
 
 def succeeded_runs(lake: Lake, *, pipeline_version: str) -> list[RunRecord]:
     """Return the runs at a pipeline version that succeeded and captioned something."""
-    rows = lake.runs().where(
-        (F.col("pipeline_version") == F.lit(pipeline_version))
-        & (F.col("state") == F.lit("succeeded"))
-        & (F.col("images_per_second") > F.lit(0.0))
-    )
-    return _read(lake, rows)
+    succeeded: Condition = {"pipeline_version": [pipeline_version], "state": ["succeeded"]}
+    return [run for run in _read(lake, succeeded)[1] if (run.images_per_second or 0.0) > 0.0]
 
 
 def list_runs(lake: Lake, *, job: str) -> list[RunRecord]:
     """Return a job's runs, the oldest first."""
-    rows = _read(lake, lake.runs().where(F.col("job") == F.lit(job)))
-    return sorted(rows, key=lambda run: (run.started_at, run.run_id))
+    _, found = _read(lake, {"job": [job]})
+    return sorted(found, key=lambda run: (run.started_at, run.run_id))
 
 
 def mark_interrupted(lake: Lake, dead: Collection[str]) -> list[str]:
@@ -146,8 +141,7 @@ def mark_interrupted(lake: Lake, dead: Collection[str]) -> list[str]:
 
 
 def _mark_interrupted(lake: Lake, dead: Collection[str]) -> list[str]:
-    is_dead = F.col("run_id").isin([*dead]) & (F.col("state") == F.lit("running"))
-    running = _read(lake, lake.runs().where(is_dead))
+    _, running = _read(lake, {"run_id": dead, "state": ["running"]})
     now = datetime.now(UTC)
     if running:
         _save(lake, [replace(run, state="interrupted", ended_at=now) for run in running])
@@ -163,7 +157,7 @@ def hide_in_arguments(lake: Lake, paths: Collection[str]) -> None:
         LakeError: the table can't be read or written.
     """
     names = {path.rpartition("/")[2] for path in paths}
-    records = _read(lake, lake.runs().where(F.col("state") != F.lit("running")))
+    _, records = _read(lake, {"state": _ENDED})
     told = [(record, _without_names(record.arguments, names)) for record in records]
     changed = [replace(run, arguments=hidden) for run, hidden in told if hidden != run.arguments]
     if changed:
@@ -181,28 +175,16 @@ def _without_names(arguments: str, names: Collection[str]) -> str:
     return json.dumps(values | hidden) if hidden else arguments
 
 
-def _read(lake: Lake, rows: DataFrame) -> list[RunRecord]:
-    with reported_as(LakeError, f"Can't read {lake.runs_uri}"):
-        # As numbers, since a Python timestamp would come back in the machine's time zone.
-        return [_from_row(row) for row in _with_seconds(rows).collect()]
+def _read(lake: Lake, *alternatives: Condition) -> tuple[int, list[RunRecord]]:
+    """Return the table's version and the rows that meet one of the conditions."""
+    version, rows = read_rows(lake.spark, lake.runs_uri, _COLUMNS, *alternatives)
+    return version, [_from_row(row) for row in rows.to_pylist()]
 
 
-def _with_seconds(rows: DataFrame) -> DataFrame:
-    # As text: each column object would be a few milliseconds' talk with the JVM.
-    return rows.selectExpr(
-        *[
-            f"unix_micros({name}) AS {name}" if name in ("started_at", "ended_at") else name
-            for name in RUNS.names
-        ]
-    )
-
-
-def _from_row(row: Row) -> RunRecord:
-    values = row.asDict() | {"batches": tuple(row["batches"] or ())}
-    for name in ("started_at", "ended_at"):
-        if values[name] is not None:
-            values[name] = datetime.fromtimestamp(values[name] / 1e6, UTC)
-    return RunRecord(**values)
+def _from_row(row: Mapping[str, Any]) -> RunRecord:
+    batches = tuple(row["batches"] or ())
+    maps = {name: dict(row[name] or ()) for name in ("reasons", "stage_seconds")}
+    return RunRecord(**dict(row) | maps | {"batches": batches})
 
 
 def _replace(lake: Lake, record: RunRecord, standing: Standing) -> Standing | None:
@@ -238,5 +220,5 @@ def _frame(lake: Lake, records: Sequence[RunRecord]) -> DataFrame:
     for row in rows:
         for name in ("reasons", "stage_seconds"):
             row[name] = [*row[name].items()]
-    table = pa.Table.from_pylist(rows, schema=to_arrow_schema(RUNS, timezone="UTC"))
+    table = pa.Table.from_pylist(rows, schema=_COLUMNS)
     return lake.spark.createDataFrame(table, schema=RUNS).coalesce(1)

@@ -73,7 +73,7 @@ def file_exists(folder: str, name: str) -> bool:
     """
     with _reported(folder):
         try:
-            (found,) = DeltaStorageHandler(_as_url(folder)).get_file_info([name])
+            (found,) = DeltaStorageHandler(as_url(folder)).get_file_info([name])
         except TableNotFoundError as error:
             if folder.startswith(("/", "file:")):  # a local folder that isn't there
                 return False
@@ -92,7 +92,7 @@ def read_run(lake: str, run_id: str) -> dict[str, Any] | None:
         raise ValueError(f"not a run id: {run_id!r}")
     with _reported(lake):
         try:
-            table = DeltaTable(_as_url(f"{lake.rstrip('/')}/runs"))
+            table = DeltaTable(as_url(f"{lake.rstrip('/')}/runs"))
         except TableNotFoundError as error:
             if "unknown scheme" in str(error).lower():
                 raise EnvironmentFault(f"No file system for {lake}: {error}.") from error
@@ -103,8 +103,8 @@ def read_run(lake: str, run_id: str) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def _as_url(uri: str) -> str:
-    """Hadoop takes a path's characters as they stand, delta-rs decodes %20."""
+def as_url(uri: str) -> str:
+    """Return a URI for delta-rs, which decodes %20: Hadoop takes characters as they are."""
     scheme, colon, rest = uri.partition(":")
     return f"{scheme}:{quote(rest, safe=_NOT_ESCAPED)}" if colon else uri
 

@@ -356,6 +356,13 @@ def test_a_row_of_an_earlier_state_accounts_for_nothing(lake: Lake) -> None:
     assert reconcile(lake, listing("a/1", size=11), stamp=STAMP).missing == 1
 
 
+def test_a_file_with_two_rows_is_found_twice(lake: Lake) -> None:
+    files = listing("a/1", "a/2")
+    commit_all(lake, files)
+    lake.captions().limit(1).write.format("delta").mode("append").save(lake.captions_uri)
+    assert reconcile(lake, files, stamp=STAMP).found == 3
+
+
 def test_captioned_images_are_known_by_their_id(lake: Lake) -> None:
     high, low, bad = "f" * 64, "0" * 15 + "7" + "a" * 48, "1" * 64
     for name, image_id in (("a/1", high), ("a/2", low), ("b/3", high)):

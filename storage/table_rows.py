@@ -127,7 +127,8 @@ def _options(spark: SparkSession, uri: str) -> dict[str, str] | None:
     """Return how delta-rs reaches a path; None if only Hadoop's client does."""
     if is_local(uri):
         return {}
-    address = hdfs_address(spark, [uri])
+    # On HDFS its paths are decoded twice: "%20" would be another folder's name.
+    address = None if "%" in uri else hdfs_address(spark, [uri])
     return None if address is None else dict(address.configuration)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from pyspark.sql import SparkSession
 
-from tests.services.hdfs_daemons import Hdfs, jars_missing, running_hdfs
+from tests.services.hdfs_daemons import Hdfs, free_ports, jars_missing, running_hdfs
 from tests.services.submitting import Submission
 from tests.services.submitting import submit as start
 
@@ -28,6 +31,28 @@ def own_hdfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hdfs]:
         pytest.skip(missing)
     with running_hdfs(tmp_path_factory.mktemp("own_hdfs")) as started:
         yield started
+
+
+@pytest.fixture
+def nameservice(spark: SparkSession, hdfs: Hdfs) -> Iterator[str]:
+    """The URI of a nameservice that only the session's configuration knows."""
+    (nothing,) = free_ports(1)
+    service = f"service{uuid4().hex[:8]}"
+    properties = {
+        "dfs.nameservices": service,
+        f"dfs.ha.namenodes.{service}": "lost,active",
+        f"dfs.namenode.rpc-address.{service}.lost": f"127.0.0.1:{nothing}",
+        f"dfs.namenode.rpc-address.{service}.active": hdfs.uri.removeprefix("hdfs://"),
+        f"dfs.client.failover.proxy.provider.{service}": (
+            "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider"
+        ),
+    }
+    configuration: Any = spark.sparkContext._jsc.hadoopConfiguration()
+    for name, value in properties.items():
+        configuration.set(name, value)
+    yield f"hdfs://{service}"
+    for name in properties:
+        configuration.unset(name)
 
 
 @pytest.fixture

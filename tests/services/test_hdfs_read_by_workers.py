@@ -132,29 +132,11 @@ def test_a_hung_name_node_holds_no_worker_up(
 
 
 def test_a_nameservice_leads_to_its_active_name_node(
-    spark: SparkSession, hdfs: Hdfs, folder: str
+    spark: SparkSession, hdfs: Hdfs, folder: str, nameservice: str
 ) -> None:
     put(hdfs, {f"{folder}/a": b"here"})
-    (nothing,) = free_ports(1)
-    service = f"service{uuid4().hex[:8]}"
-    properties = {
-        "dfs.nameservices": service,
-        f"dfs.ha.namenodes.{service}": "lost,active",
-        f"dfs.namenode.rpc-address.{service}.lost": f"127.0.0.1:{nothing}",
-        f"dfs.namenode.rpc-address.{service}.active": hdfs.uri.removeprefix("hdfs://"),
-        f"dfs.client.failover.proxy.provider.{service}": (
-            "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider"
-        ),
-    }
-    configuration: Any = spark.sparkContext._jsc.hadoopConfiguration()
-    for name, value in properties.items():
-        configuration.set(name, value)
-    path = f"hdfs://{service}{folder}/a"
-    try:
-        address = hdfs_address(spark, [path])
-    finally:
-        for name in properties:
-            configuration.unset(name)
+    path = f"{nameservice}{folder}/a"
+    address = hdfs_address(spark, [path])
     assert address is not None
     assert read_all([path], address)[0].data == b"here"
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.shared.packages import Pixels, load_pixels, write_untrained
+from benchmarks.shared.photographs import find_photographs
 from conf.settings import DEFAULT_MODEL
 from models.package import ModelPackage, open_package
 from models.runtime import CaptionRuntime, Precision, Runtime, load_runtime
-from models.samples import sample_photographs
 
 
 class Cost(NamedTuple):
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--beam-width", type=int, default=1)
     options = parser.parse_args()
-    files = sorted(options.images.iterdir()) if options.images else list(sample_photographs())
+    files = find_photographs(options.images)
     default = open_package(DEFAULT_MODEL)
     with tempfile.TemporaryDirectory() as folder:
         inception = write_untrained("inception_v3", default, files, Path(folder, "inception_v3"))

@@ -83,6 +83,8 @@ def load_pixels(files: Sequence[Path], side: int, *, count: int) -> Pixels:
     generator = np.random.default_rng(0)
     whole = [preprocess_image(file.read_bytes(), size=2 * side).pixels for file in files]
     known = [pixels for pixels in whole if pixels is not None]
+    if not known:
+        raise SystemExit("None of the given photographs can be decoded.")
     places = generator.integers(0, side, (count, 2))
     return np.stack(
         [

@@ -24,6 +24,16 @@ Picture = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 
 
+def find_photographs(folder: Path | None) -> list[Path]:
+    """Return the files of a folder, sorted, or the installed packages' samples without one."""
+    if folder is None:
+        return list(sample_photographs())
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    if not files:
+        raise SystemExit(f"{folder} is no folder that holds files; name one with photographs.")
+    return files
+
+
 def prepare_photographs(
     cache: Path, *, count: int, seed: int, source: Path | None, scale: float = 1.0
 ) -> Path:
@@ -36,7 +46,7 @@ def prepare_photographs(
         source: folder of photographs to crop; the installed packages' samples if None.
         scale: of their sides, upon 640x480.
     """
-    files = sorted(source.iterdir())[:MOST_SOURCES] if source else sample_photographs()
+    files = find_photographs(source)[:MOST_SOURCES]
     name = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
     size = int(WIDTH * scale), int(HEIGHT * scale)
     folder = cache / f"photographs-{name}-{size[0]}x{size[1]}-{seed}-{count}"

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from benchmarks.shared.counting import counted
 from benchmarks.shared.decoding_speed import images_per_second
 from benchmarks.shared.memory import DRIVER, watching_memory
-from benchmarks.shared.photographs import prepare_photographs
+from benchmarks.shared.photographs import find_photographs, prepare_photographs
 from benchmarks.shared.results import Results, Round, Setting
 from benchmarks.shared.table import as_markdown, replace_in
 from models.samples import sample_photographs
@@ -31,6 +32,16 @@ def finished(contestant: str, seconds: float, *, repeat: int = 1, is_sweep: bool
     return Round(
         "default", contestant, "p-1-100", repeat, is_sweep, setting, 100, seconds, seconds + 10
     )
+
+
+def test_only_the_files_of_a_folder_are_measured(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(SystemExit, match="no folder that holds files"):
+        find_photographs(tmp_path)
+    with pytest.raises(SystemExit, match="no folder that holds files"):
+        find_photographs(tmp_path / "none")
+    (tmp_path / "a.jpg").touch()
+    assert find_photographs(tmp_path) == [tmp_path / "a.jpg"]
 
 
 def test_photographs_are_distinct_and_the_same_for_the_same_seed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from conf.resolve import Resolved, resolve
 from conf.settings import Settings
 from jobs.stopping import Stop, Terminated, run_stoppable
 from jobs.streams import own_streams
+from storage.abandoned import is_any_abandoned
 from storage.hadoop import JAVA_ERRORS, one_line
 
 TERMINATED_EXIT_CODE = 143
@@ -40,6 +42,20 @@ def run_command(
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run one job and return the exit code of `conf.errors` (0, or 143 when terminated)."""
+    code = _run(main, settings_type, command, description, arguments)
+    if is_any_abandoned():
+        atexit._run_exitfuncs()
+        os._exit(code)
+    return code
+
+
+def _run(
+    main: Callable[[Resolved[S], Stop], None],
+    settings_type: type[S],
+    command: str,
+    description: str,
+    arguments: Sequence[str] | None,
+) -> int:
     with own_streams():
         _log_to_standard_error()
         _announce_driver()

@@ -15,7 +15,7 @@ from storage.commits import CommitResult, Stamp, commit_chunk
 from storage.lake import MOST_LITERAL_BATCHES, Lake
 from storage.paths import batches_of
 from storage.schemas import OUTCOMES, PENDING
-from storage.table_rows import Condition, Rows, read_rows
+from storage.table_rows import Condition, Rows, Wanted, read_rows
 
 __all__ = [
     "CommitResult",
@@ -85,8 +85,8 @@ def find_pending(
         listing = listing.filter(pc.invert(withdrawn))
     batches = batches_of(listing.column("path"), lake.batch_depth)
     schema = pa.schema([*_ROW, ("tries", pa.int32()), ("captioned_at", pa.timestamp("us", "UTC"))])
-    version, rows = _rows_of(lake, batches, schema, pipeline_version=pipeline_version)
-    row = rows.take(pc.index_in(listing["path"], rows["path"]))
+    version, rows = _rows_of(lake, listing, batches, schema, pipeline_version=pipeline_version)
+    row = rows.drop_columns("path").take(pc.index_in(listing["path"], rows["path"]))
     is_fresh, tries = _is_fresh(row, listing), pc.coalesce(row["tries"], pa.scalar(1, pa.int32()))
     is_transient = pc.is_in(row["reason"], pa.array(sorted(transient_reasons), pa.string()))
     again = pc.and_(
@@ -117,8 +117,8 @@ def reconcile(
     """
     batches = batches_of(listing["path"], lake.batch_depth)
     schema = pa.schema([*_ROW, ("run_id", pa.string())])
-    _, rows = _rows_of(lake, batches, schema, pipeline_version=stamp.pipeline_version)
-    file = listing.take(pc.index_in(rows["path"], listing["path"]))
+    _, rows = _rows_of(lake, listing, batches, schema, pipeline_version=stamp.pipeline_version)
+    file = listing.drop_columns("path").take(pc.index_in(rows["path"], listing["path"]))
     is_fresh = _is_fresh(rows, file)
     is_own = pc.and_(is_fresh, _is(rows["run_id"], stamp.run_id))
     is_later = pc.fill_null(pc.greater(rows["mtime"], file["mtime"]), False)
@@ -127,8 +127,7 @@ def reconcile(
     without = listing["path"].filter(pc.invert(pc.is_in(listing["path"], accounted)))
     return _as_reconciliation(
         # A file that had two rows would be found twice.
-        found=_count(pc.is_valid(file["path"]))
-        + _count(pc.invert(pc.is_in(listing["path"], rows["path"]))),
+        found=rows.num_rows + _count(pc.invert(pc.is_in(listing["path"], rows["path"]))),
         already_done=_count(is_done),
         own=rows.filter(is_own),
         without_row=without.to_pylist(),
@@ -143,16 +142,14 @@ def known_image_prefixes(lake: Lake, *, pipeline_version: str) -> npt.NDArray[np
     A file whose prefix is not among them was never captioned at this pipeline version; for one
     whose prefix is, ask `captions_of`.
     """
-    schema = pa.schema([("prefix", pa.string())])
-    captioned = _captioned(pipeline_version)
-    _, found = read_rows(
-        lake.spark,
-        lake.captions_uri,
-        schema,
-        captioned,
+    wanted = Wanted(
+        pa.schema([("prefix", pa.string())]),
+        [_captioned(pipeline_version)],
         expressions={"prefix": f"substr(image_id, 1, {2 * _PREFIX_BYTES})"},
     )
-    octets = bytes.fromhex("".join(found["prefix"].drop_null().to_pylist()))
+    prefix = read_rows(lake.spark, lake.captions_uri, wanted).table["prefix"]
+    prefix = prefix.filter(pc.match_substring_regex(prefix, f"^[0-9a-f]{{{2 * _PREFIX_BYTES}}}$"))
+    octets = bytes.fromhex("".join(prefix.to_pylist()))
     return np.unique(np.frombuffer(octets, ">u8").astype(np.uint64))
 
 
@@ -167,23 +164,26 @@ def captions_of(lake: Lake, image_ids: Collection[str], *, pipeline_version: str
     schema = pa.schema([OUTCOMES.field(name) for name in names])
     if not image_ids:
         return schema.empty_table()
-    captioned = _captioned(pipeline_version, image_id=image_ids)
-    _, found = read_rows(lake.spark, lake.captions_uri, schema, captioned)
-    seen = pc.index_in(found["image_id"].unique(), found["image_id"])
-    return found.take(seen)
+    ids = pa.array(sorted(set(image_ids)), pa.string())
+    wanted = Wanted(schema, [_captioned(pipeline_version)], among=("image_id", ids))
+    found = read_rows(lake.spark, lake.captions_uri, wanted).table
+    return found.take(pc.index_in(found["image_id"].unique(), found["image_id"]))
 
 
-def _captioned(pipeline_version: str, **more: Collection[str]) -> Condition:
-    return {"pipeline_version": [pipeline_version], "status": ["captioned"], **more}
+def _captioned(pipeline_version: str) -> Condition:
+    return {"pipeline_version": [pipeline_version], "status": ["captioned"]}
 
 
-def _rows_of(lake: Lake, batches: pa.Array, schema: pa.Schema, *, pipeline_version: str) -> Rows:
-    """Return what the table holds of the batches at a pipeline version."""
-    wanted = {"pipeline_version": [pipeline_version]}
+def _rows_of(
+    lake: Lake, listing: pa.Table, batches: pa.Array, schema: pa.Schema, *, pipeline_version: str
+) -> Rows:
+    """Return what the table holds of the listed files at a pipeline version."""
+    condition = {"pipeline_version": [pipeline_version]}
     names = batches.unique().to_pylist()
     if len(names) <= MOST_LITERAL_BATCHES:
-        wanted["batch"] = names
-    return read_rows(lake.spark, lake.captions_uri, schema, wanted)
+        condition["batch"] = names
+    wanted = Wanted(schema, [condition], among=("path", listing["path"]))
+    return read_rows(lake.spark, lake.captions_uri, wanted)
 
 
 def _is_fresh(row: pa.Table, file: pa.Table) -> pa.ChunkedArray:

@@ -19,7 +19,7 @@ from storage.delta_log import commit_staged, partitions_touched, stage_rows
 from storage.hadoop import reported_as
 from storage.lake import Lake
 from storage.schemas import RUNS
-from storage.table_rows import Condition, read_rows
+from storage.table_rows import Condition, Wanted, read_rows
 
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
 WITHDRAWN = "(withdrawn)"
@@ -177,7 +177,7 @@ def _without_names(arguments: str, names: Collection[str]) -> str:
 
 def _read(lake: Lake, *alternatives: Condition) -> tuple[int, list[RunRecord]]:
     """Return the table's version and the rows that meet one of the conditions."""
-    version, rows = read_rows(lake.spark, lake.runs_uri, _COLUMNS, *alternatives)
+    version, rows = read_rows(lake.spark, lake.runs_uri, Wanted(_COLUMNS, alternatives))
     return version, [_from_row(row) for row in rows.to_pylist()]
 
 

@@ -8,9 +8,12 @@ the table is not vast; Spark is asked everywhere else, and wherever delta-rs fai
 from __future__ import annotations
 
 import logging
+import os
+import pwd
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import reduce
 from threading import Thread
 from typing import Any, NamedTuple
@@ -22,18 +25,21 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from conf.errors import LakeError
+from storage.abandoned import abandon, is_abandoned
 from storage.delta_log import table_version
 from storage.hadoop import reported_as
 from storage.hdfs_address import hdfs_address
 from storage.paths import is_local
 from storage.without_spark import as_url
 
-MOST_SECONDS = 60  # for an answer of delta-rs; it may wait for ever for a server that is dead
-MOST_ROWS = 20_000_000  # of a table; beyond, the cluster's executors read sooner than one machine
+MOST_SECONDS = 30  # for an answer of delta-rs; it may wait for ever for a server that is dead
+MOST_ROWS = 10_000_000  # of a table; beyond, the cluster's executors read sooner than one machine
+MOST_LITERALS = 2_500  # DataFusion descends into a list of many until its stack overflows
+BLOCK_ROWS = 500_000
+# Spark writes times as INT96, which would otherwise pass through nanoseconds: years 1677 to 2262.
+_WHOLE_YEARS = "SET datafusion.execution.parquet.coerce_int96 = 'us'"
 # What both engines read alike between quotes; a folder of photographs may be named otherwise.
 _PLAIN = re.compile(r"[\w .:+=/@-]*", re.ASCII)
-
-_given_up: set[str] = set()  # tables of which there was no answer in time
 
 Condition = Mapping[str, Collection[str]]
 log = logging.getLogger("captionlake")
@@ -46,50 +52,62 @@ class Rows(NamedTuple):
     table: pa.Table
 
 
-def read_rows(
-    spark: SparkSession,
-    uri: str,
-    schema: pa.Schema,
-    *alternatives: Condition,
-    expressions: Mapping[str, str] | None = None,
-) -> Rows:
-    """Return the rows of a Delta table that meet one of the conditions.
+@dataclass(frozen=True)
+class Wanted:
+    """What to read of a table.
 
-    Args:
-        spark: the session, whose configuration says how to reach the table.
-        uri: qualified path of the table.
-        schema: the columns to return and their types.
-        alternatives: for each column that a condition names, the values of which one is needed.
+    Attributes:
+        schema: the columns and their types.
+        alternatives: a row must meet one of these conditions.
+        among: name and values of a column; rows with another value are left out. Of these there
+            may be millions, of values of a condition some thousands.
         expressions: SQL that both engines understand, for columns that the table doesn't have.
+    """
+
+    schema: pa.Schema
+    alternatives: Sequence[Condition]
+    among: tuple[str, pa.ChunkedArray | pa.Array] | None = None
+    expressions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns as SQL."""
+        made = self.expressions
+        return [f"{made[n]} AS {n}" if n in made else n for n in self.schema.names]
+
+    def keep(self, rows: pa.Table) -> pa.Table:
+        """Return those of the rows that `among` lets through, in the wanted types."""
+        rows = rows.cast(self.schema)
+        if self.among is None:
+            return rows
+        name, values = self.among
+        return rows.filter(pc.is_in(rows[name], values))
+
+
+def read_rows(spark: SparkSession, uri: str, wanted: Wanted) -> Rows:
+    """Return rows of the Delta table at a qualified path.
 
     Raises:
         LakeError: the table can't be read.
     """
-    made = expressions or {}
-    columns = [f"{made[name]} AS {name}" if name in made else name for name in schema.names]
     with reported_as(LakeError, f"Can't read {uri}"):
-        found = _by_delta_rs(spark, uri, columns, alternatives)
-        if found is None:
-            found = _by_spark(spark, uri, columns, alternatives)
-    return Rows(found.version, found.table.cast(schema))
+        found = _by_delta_rs(spark, uri, wanted)
+        return _by_spark(spark, uri, wanted) if found is None else found
 
 
-def _by_delta_rs(
-    spark: SparkSession, uri: str, columns: Sequence[str], alternatives: Sequence[Condition]
-) -> Rows | None:
+def _by_delta_rs(spark: SparkSession, uri: str, wanted: Wanted) -> Rows | None:
     """Return None where Spark must be asked."""
-    wanted = _as_sql(alternatives)
-    if wanted is None or uri in _given_up:
+    condition = _as_sql(wanted.alternatives)
+    if condition is None or is_abandoned(uri):
         return None
     options = _options(spark, uri)
     if options is None:
         return None
-    query = f"SELECT {', '.join(columns)} FROM rows WHERE {wanted}"  # noqa: S608  # plain text
     answer: Future[Rows | None] = Future()
 
     def ask() -> None:
         try:
-            answer.set_result(_query(uri, options, query))
+            answer.set_result(_query(uri, options, wanted, condition))
         except BaseException as error:  # noqa: BLE001  # its panics are no Exception
             log.debug("Spark reads %s, since delta-rs can't: %s", uri, error)
             answer.set_result(None)
@@ -100,42 +118,75 @@ def _by_delta_rs(
         return answer.result(timeout=MOST_SECONDS)
     except TimeoutError:
         log.warning("Spark reads %s, since delta-rs had no answer in %d s", uri, MOST_SECONDS)
-        _given_up.add(uri)
+        abandon(uri)
         return None
 
 
-def _query(uri: str, options: dict[str, str], query: str) -> Rows | None:
-    """Return the query's answer; None from a vast table."""
+def _query(uri: str, options: dict[str, str], wanted: Wanted, condition: str) -> Rows | None:
+    """Return delta-rs's answer; None from a vast table."""
     table = DeltaTable(as_url(uri), storage_options=options)
     files: Any = pa.table(table.get_add_actions())
     if (pc.sum(files["num_records"]).as_py() or 0) > MOST_ROWS:
         return None
-    found = QueryBuilder().register("rows", table).execute(query)
+    engine = QueryBuilder().register("rows", table)
+    for _ in pa.RecordBatchReader.from_stream(engine.execute(_WHOLE_YEARS)):
+        pass
+    query = f"SELECT {', '.join(wanted.columns)} FROM rows WHERE {condition}"  # noqa: S608
     # Not through Arrow's reader, whose threads call Python.
-    return Rows(table.version(), pa.RecordBatchReader.from_stream(found).read_all())
+    reader = pa.RecordBatchReader.from_stream(engine.execute(query))
+    kept = [wanted.keep(block) for block in _blocks(reader, wanted)]
+    return Rows(table.version(), pa.concat_tables(kept) if kept else wanted.schema.empty_table())
 
 
-def _by_spark(
-    spark: SparkSession, uri: str, columns: Sequence[str], alternatives: Sequence[Condition]
-) -> Rows:
+def _blocks(reader: pa.RecordBatchReader, wanted: Wanted) -> Iterator[pa.Table]:
+    """Yield what is read in parts so large that looking through `among` is worth its index."""
+    most = max(BLOCK_ROWS, len(wanted.among[1]) if wanted.among else 0)
+    gathered: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in reader:
+        gathered.append(batch)
+        rows += batch.num_rows
+        if rows >= most:
+            yield pa.Table.from_batches(gathered)
+            gathered, rows = [], 0
+    if gathered:
+        yield pa.Table.from_batches(gathered)
+
+
+def _by_spark(spark: SparkSession, uri: str, wanted: Wanted) -> Rows:
     version = table_version(spark, uri)
     table = spark.read.format("delta").load(uri)
-    return Rows(version, table.where(_as_column(alternatives)).selectExpr(*columns).toArrow())
+    rows = table.where(_as_column(wanted.alternatives)).selectExpr(*wanted.columns)
+    if wanted.among is not None:
+        name, values = wanted.among
+        rows = rows.join(spark.createDataFrame(pa.table({name: values})), name, "left_semi")
+    return Rows(version, rows.select(*wanted.schema.names).toArrow().cast(wanted.schema))
 
 
 def _options(spark: SparkSession, uri: str) -> dict[str, str] | None:
     """Return how delta-rs reaches a path; None if only Hadoop's client does."""
+    if "%" in uri or "\\" in uri:  # it decodes paths twice, and takes the other for a slash
+        return None
     if is_local(uri):
         return {}
-    # On HDFS its paths are decoded twice: "%20" would be another folder's name.
-    address = None if "%" in uri else hdfs_address(spark, [uri])
-    return None if address is None else dict(address.configuration)
+    address = hdfs_address(spark, [uri])
+    if address is None or address.user != _own_user():
+        return None
+    return dict(address.configuration)
+
+
+def _own_user() -> str:
+    """Return whom an HDFS takes this process's clients for."""
+    try:
+        return os.environ.get("HADOOP_USER_NAME") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without a name
+        return ""
 
 
 def _as_sql(alternatives: Sequence[Condition]) -> str | None:
     """Return the conditions as SQL; None where a value could be read as something else."""
     values = [v for condition in alternatives for known in condition.values() for v in known]
-    if not all(_PLAIN.fullmatch(value) for value in values):
+    if len(values) > MOST_LITERALS or not all(_PLAIN.fullmatch(value) for value in values):
         return None
     terms = [
         " AND ".join(_is_among(name, known) for name, known in condition.items())

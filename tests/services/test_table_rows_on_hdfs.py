@@ -12,7 +12,7 @@ from hdfs import InsecureClient
 from pyspark.sql import SparkSession
 
 from storage import table_rows
-from storage.table_rows import read_rows
+from storage.table_rows import Wanted, read_rows
 from tests.services.hdfs_daemons import Hdfs
 
 SCHEMA = pa.schema([("size", pa.int64())])
@@ -34,7 +34,7 @@ def refuse(*_: object) -> NoReturn:
 
 
 def sizes(spark: SparkSession, uri: str) -> list[int]:
-    found = read_rows(spark, uri, SCHEMA, {"name": ["here"]})
+    found = read_rows(spark, uri, Wanted(SCHEMA, [{"name": ["here"]}]))
     assert found.version == 0
     return list(found.table["size"].to_pylist())
 

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from conf.errors import LakeError
 from storage import table_rows
-from storage.table_rows import Rows, read_rows
+from storage.table_rows import Rows, Wanted, read_rows
 
 SCHEMA = pa.schema([("batch", pa.string()), ("name", pa.string()), ("size", pa.int32())])
 PLAIN = ["2026-11-23", "a b", "x=y/z", "10:20+@_.-"]
@@ -24,7 +24,7 @@ ODD = ["it's", 'a"b', "back\\slash", "100%", "%20", "é日", "x' OR '1'='1", "\\
 @pytest.fixture(scope="module")
 def table(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Delta table with a partition per batch, three rows in each."""
-    uri = f"file:{tmp_path_factory.mktemp('a table')}/100% é"
+    uri = f"file:{tmp_path_factory.mktemp('a table')}/a b é"
     rows = [(batch, name, len(name)) for batch in PLAIN + ODD for name in ("a", "bb", "ccc")]
     frame = spark.createDataFrame(rows, "batch string, name string, size int").coalesce(1)
     writer = frame.write.format("delta").partitionBy("batch")
@@ -55,7 +55,7 @@ def asked_of_spark(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def rows(spark: SparkSession, uri: str, *alternatives: table_rows.Condition) -> list[Any]:
-    found = read_rows(spark, uri, SCHEMA, *alternatives).table
+    found = read_rows(spark, uri, Wanted(SCHEMA, alternatives)).table
     assert found.schema.equals(SCHEMA)
     return sorted(tuple(row.values()) for row in found.to_pylist())
 
@@ -83,17 +83,68 @@ def test_both_engines_return_the_same_rows_of_the_same_version(
     spark: SparkSession, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = [{"batch": PLAIN, "name": ["a", "bb"]}, {"name": ["ccc"]}]
-    schema, made = pa.schema([("start", pa.string())]), {"start": "substr(batch, 1, 4)"}
+    starts = Wanted(
+        pa.schema([("start", pa.string()), ("name", pa.string())]),
+        wanted,
+        among=("name", pa.array(["a", "ccc", "none", "a"])),
+        expressions={"start": "substr(batch, 1, 4)"},
+    )
     answers = []
     for most_rows in (10**9, 0):
         monkeypatch.setattr(table_rows, "MOST_ROWS", most_rows)
-        found = read_rows(spark, table, schema, *wanted, expressions=made)
-        version = found.version
-        answers.append(
-            (version, sorted(found.table["start"].to_pylist()), rows(spark, table, *wanted))
-        )
+        found = read_rows(spark, table, starts)
+        told = sorted(tuple(row.values()) for row in found.table.to_pylist())
+        answers.append((found.version, told, rows(spark, table, *wanted)))
     assert answers[0] == answers[1]
+    assert len(answers[0][1]) == len(PLAIN) + len(PLAIN + ODD)
     assert len(answers[0][2]) == 2 * len(PLAIN) + len(PLAIN + ODD)
+
+
+@pytest.mark.usefixtures("delta_rs_only")
+def test_a_value_is_looked_for_among_any_number(
+    spark: SparkSession, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As literals of a query so many overflow delta-rs's stack, and end the process."""
+    many = pa.array([f"name {number}" for number in range(100_000)] + ["bb"])
+    wanted = Wanted(SCHEMA, [{"batch": PLAIN}], among=("name", many))
+    for block_rows in (500_000, 1):
+        monkeypatch.setattr(table_rows, "BLOCK_ROWS", block_rows)
+        found = read_rows(spark, table, wanted).table
+        assert sorted(found["batch"].to_pylist()) == sorted(PLAIN)
+    nothing = Wanted(SCHEMA, [{"batch": PLAIN}], among=("name", pa.array([], pa.string())))
+    assert read_rows(spark, table, nothing).table.equals(SCHEMA.empty_table())
+
+
+def test_a_condition_of_many_values_is_left_to_spark(
+    spark: SparkSession, table: str, asked_of_spark: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_rows, "MOST_LITERALS", 2)
+    assert len(rows(spark, table, {"batch": PLAIN[:2]})) == 6
+    assert asked_of_spark == []
+    assert len(rows(spark, table, {"batch": PLAIN[:3]})) == 9
+    assert asked_of_spark == [table]
+
+
+@pytest.mark.usefixtures("delta_rs_only")
+def test_a_time_of_any_year_is_read_as_spark_wrote_it(spark: SparkSession, tmp_path: Path) -> None:
+    years = ("0001-01-01", "1601-01-01", "1969-12-31", "2300-06-01", "9999-12-31")
+    written = ", ".join(f"timestamp'{day} 12:34:56.789012'" for day in years)
+    frame = spark.sql(f"SELECT 'a' AS name, explode(array({written})) AS time")
+    frame.write.format("delta").save(f"file:{tmp_path}/times")
+    schema = pa.schema([("time", pa.timestamp("us", "UTC"))])
+    found = read_rows(spark, f"file:{tmp_path}/times", Wanted(schema, [{"name": ["a"]}])).table
+    told = sorted(str(time) for time in found["time"].to_pylist())
+    assert told == [f"{day} 12:34:56.789012+00:00" for day in years]
+
+
+@pytest.mark.parametrize(("name", "neighbour"), [("a%20b", "a b"), ("x\\y", "x/y")])
+def test_no_other_tables_log_is_taken_for_that_of_an_odd_name(
+    spark: SparkSession, tmp_path: Path, name: str, neighbour: str
+) -> None:
+    for folder, size in ((name, 1), (neighbour, 2)):
+        frame = spark.createDataFrame([("a", "b", size)], "batch string, name string, size int")
+        frame.write.format("delta").save(f"file:{tmp_path}/{folder}")
+    assert rows(spark, f"file:{tmp_path}/{name}", {"batch": ["a"]}) == [("a", "b", 1)]
 
 
 @pytest.mark.parametrize("failure", [OSError("gone"), BaseException("a panic")])
@@ -138,7 +189,7 @@ def test_a_server_that_never_answers_is_waited_for_once(
 
     monkeypatch.setattr(table_rows, "_query", wait)
     monkeypatch.setattr(table_rows, "MOST_SECONDS", 0.1)
-    monkeypatch.setattr(table_rows, "_given_up", set())
+    monkeypatch.setattr("storage.abandoned._tables", set())
     for _ in range(2):
         assert len(rows(spark, table, {"batch": PLAIN[:1]})) == 3
     assert waits == [table]

@@ -45,6 +45,8 @@ def run_command(
     code = _run(main, settings_type, command, description, arguments)
     if is_any_abandoned():
         atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
     return code
 

@@ -17,6 +17,26 @@ from conf.settings import CaptionSettings
 from jobs.cli import redact, run_command, to_keep
 from jobs.stopping import Stop, Terminated, run_stoppable
 
+LEFT_BEHIND = """
+import atexit, sys
+from conf.errors import LakeError
+from conf.settings import CaptionSettings
+from jobs.cli import run_command
+from storage.abandoned import abandon
+
+def main(resolved, stop):
+    abandon("file:/table")
+    raise LakeError("no lake")
+
+class Ended:
+    def __del__(self):
+        print("Python ended by itself")
+
+left = Ended()
+atexit.register(print, "cleaned")
+sys.exit(run_command(main, CaptionSettings, command="job", description="", arguments=[]))
+"""
+
 # The signals go to a process of their own: a handler runs on the alternate stack of the thread that
 # it interrupts, and OpenVINO leaves a stack that is gone to a thread in which models were unloaded.
 SIGNALLED = """
@@ -145,3 +165,12 @@ def test_what_the_machine_raises_is_one_line_and_its_own_exit_code(
     assert code == 6
     assert lines[-1].startswith("job: ")
     assert "Traceback" not in "\n".join(lines)
+
+
+def test_a_query_left_behind_changes_neither_the_exit_code_nor_what_is_cleaned_up() -> None:
+    """Python's own end would come while the query is at work, which may crash the process."""
+    ended = subprocess.run(
+        [sys.executable, "-c", LEFT_BEHIND], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout.split()) == (5, ["cleaned"])
+    assert "job: no lake" in ended.stderr

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from benchmarks.shared.decoding_speed import images_per_second
+from benchmarks.shared.photographs import find_photographs
 from models.images import preprocess_image
 from models.package import ModelPackage, open_package
 from models.runtime import Pixels, build_runtime
@@ -115,8 +116,7 @@ def describe_input(folder: Path | None, files: Sequence[bytes]) -> str:
 def read_photographs(folder: Path | None) -> list[bytes]:
     """The bytes of a folder's first files, or JPEGs of 500x375 blurred noise."""
     if folder is not None:
-        files = sorted(path for path in folder.iterdir() if path.is_file())[:MOST_FILES]
-        return [path.read_bytes() for path in files]
+        return [path.read_bytes() for path in find_photographs(folder)[:MOST_FILES]]
     draw = np.random.default_rng(0)
     noise = [draw.integers(0, 256, (24, 32, 3), np.uint8) for _ in range(64)]
     drawn = [cv2.resize(one, (500, 375), interpolation=cv2.INTER_CUBIC) for one in noise]

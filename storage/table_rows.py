@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import DeltaTable
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
@@ -30,14 +30,12 @@ from storage.delta_log import table_version
 from storage.hadoop import reported_as
 from storage.hdfs_address import hdfs_address
 from storage.paths import is_local
-from storage.without_spark import as_url
+from storage.without_spark import as_url, query_rows
 
 MOST_SECONDS = 30  # for an answer of delta-rs; it may wait for ever for a server that is dead
 MOST_ROWS = 10_000_000  # of a table; beyond, the cluster's executors read sooner than one machine
 MOST_LITERALS = 2_500  # DataFusion descends into a list of many until its stack overflows
 BLOCK_ROWS = 500_000
-# Spark writes times as INT96, which would otherwise pass through nanoseconds: years 1677 to 2262.
-_WHOLE_YEARS = "SET datafusion.execution.parquet.coerce_int96 = 'us'"
 # What both engines read alike between quotes; a folder of photographs may be named otherwise.
 _PLAIN = re.compile(r"[\w .:+=/@-]*", re.ASCII)
 
@@ -128,13 +126,8 @@ def _query(uri: str, options: dict[str, str], wanted: Wanted, condition: str) ->
     files: Any = pa.table(table.get_add_actions())
     if (pc.sum(files["num_records"]).as_py() or 0) > MOST_ROWS:
         return None
-    engine = QueryBuilder().register("rows", table)
-    for _ in pa.RecordBatchReader.from_stream(engine.execute(_WHOLE_YEARS)):
-        pass
     query = f"SELECT {', '.join(wanted.columns)} FROM rows WHERE {condition}"  # noqa: S608
-    # Not through Arrow's reader, whose threads call Python.
-    reader = pa.RecordBatchReader.from_stream(engine.execute(query))
-    kept = [wanted.keep(block) for block in _blocks(reader, wanted)]
+    kept = [wanted.keep(block) for block in _blocks(query_rows(table, query), wanted)]
     return Rows(table.version(), pa.concat_tables(kept) if kept else wanted.schema.empty_table())
 
 

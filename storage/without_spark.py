@@ -26,7 +26,9 @@ from conf.settings import RUN_ID_PATTERN
 
 # Beside what a path may hold, the separators of scheme, port and container.
 _NOT_ESCAPED = "/:@"
-_QUERY = "SELECT * FROM runs WHERE run_id = '{}'"
+_QUERY = "SELECT * FROM rows WHERE run_id = '{}'"
+# Spark writes times as INT96, which would otherwise pass through nanoseconds: years 1677 to 2262.
+_WHOLE_YEARS = "SET datafusion.execution.parquet.coerce_int96 = 'us'"
 
 
 def resolve_uri(uri: str, *, env_local: bool) -> str:
@@ -97,10 +99,16 @@ def read_run(lake: str, run_id: str) -> dict[str, Any] | None:
             if "unknown scheme" in str(error).lower():
                 raise EnvironmentFault(f"No file system for {lake}: {error}.") from error
             return None
-        # Not through Arrow's reader: its threads call Python, and abort it if it is just ending.
-        found = QueryBuilder().register("runs", table).execute(_QUERY.format(run_id))
-        rows: list[dict[str, Any]] = pa.RecordBatchReader.from_stream(found).read_all().to_pylist()
+        rows: list[dict[str, Any]] = query_rows(table, _QUERY.format(run_id)).read_all().to_pylist()
     return rows[0] if rows else None
+
+
+def query_rows(table: DeltaTable, query: str) -> pa.RecordBatchReader:
+    """Return what a query answers of the table, which it names `rows`; raises DeltaError."""
+    engine = QueryBuilder().register("rows", table)
+    pa.RecordBatchReader.from_stream(engine.execute(_WHOLE_YEARS)).read_all()
+    # Not through Arrow's reader: its threads call Python, and abort it if it is just ending.
+    return pa.RecordBatchReader.from_stream(engine.execute(query))
 
 
 def as_url(uri: str) -> str:

@@ -69,12 +69,17 @@ refuse_job() {
 
 # Before JOB: Spark's options, of which all but a few flags take a value. After it: the job's.
 split_arguments() {
-  spark_options=() job_options=() job='' wanted_exit=$EXIT_USAGE deploy_mode=client extra_jars=''
+  spark_options=() job_options=() job='' wanted_exit=$EXIT_USAGE deploy_mode=client
+  extra_jars='' extra_archives='' extra_files=''
   while (($#)); do
     case $1 in
       -h | --help) wanted_exit=0 && return ;;
-      --jars) extra_jars=${2:-} && shift ;;
+      --jars) extra_jars=${2:-} && shift ;; # Spark takes one list of each: ours and the user's
       --jars=*) extra_jars=${1#--jars=} ;;
+      --archives) extra_archives=${2:-} && shift ;;
+      --archives=*) extra_archives=${1#--archives=} ;;
+      --files) extra_files=${2:-} && shift ;;
+      --files=*) extra_files=${1#--files=} ;;
       -v | --verbose | --supervise | --load-spark-defaults | --*=*) spark_options+=("$1") ;;
       -*) spark_options+=("$1" "${2:-}") && shift ;;
       *) job=$(basename "$1" .py) && shift && job_options=("$@") && break ;;
@@ -106,7 +111,7 @@ environment() {
 }
 
 submit() {
-  local jars options=()
+  local jars archives=$extra_archives files=$extra_files options=()
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
   "$PYSPARK_DRIVER_PYTHON" -m conf.environments "$(environment)" >"$scratch/spark.properties" || exit
@@ -115,7 +120,9 @@ submit() {
   jars=$(printf '%s,' "$root"/jars/*.jar)$extra_jars
   options=(--properties-file "$scratch/spark.properties" --jars "${jars%,}")
   ! may_archive_classes || archive_classes
-  ship_to_executors
+  ship_what_was_packed
+  [[ -z $archives ]] || options+=(--archives "$archives")
+  [[ -z $files ]] || options+=(--files "$files")
   if [[ $deploy_mode == client ]]; then
     options+=(--conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON")
   fi
@@ -123,8 +130,9 @@ submit() {
     "$root/jobs/$job.py" "${job_options[@]}"
 }
 
-# Executors whose Python lies in ./env can't see this checkout: they get what `make package` built.
-ship_to_executors() {
+# Executors whose Python lies in ./env can't see this checkout: they get what `make package` built,
+# and so does a driver that runs beside them.
+ship_what_was_packed() {
   local dist=$root/dist
   grep -q '^spark\.pyspark\.python \./env/' "$scratch/spark.properties" || return 0
   [[ -f $dist/env.tar.gz ]] ||
@@ -134,8 +142,10 @@ ship_to_executors() {
   [[ $(environment) != *-gpu || " $(<"$dist/.env-of") " == *' gpu '* ]] ||
     fail "dist/ was packed for CPUs, without Keras. Run \`make package EXTRAS=gpu\`."
   "$root/tools/package.sh" --code # never older than the driver's own
-  options+=(--archives "$dist/env.tar.gz#env,$dist/captionlake.zip#code")
-  options+=(--conf spark.executorEnv.PYTHONPATH=code --files "$dist/gpu_discovery.sh")
+  archives=$dist/env.tar.gz#env,$dist/captionlake.zip#code${archives:+,$archives}
+  files=$dist/gpu_discovery.sh${files:+,$files}
+  options+=(--conf spark.executorEnv.PYTHONPATH=code)
+  [[ $deploy_mode == client ]] || options+=(--conf spark.yarn.appMasterEnv.PYTHONPATH=code)
 }
 
 # A process group of its own keeps Ctrl-C and a scheduler's SIGTERM from the JVM: with Spark gone

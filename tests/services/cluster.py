@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from urllib.request import urlopen
 import pyspark
 
 from tests.services.hdfs_daemons import die_with_parent, free_ports
+from tests.services.hiding import without_sight_of
 
 SPARK_HOME = Path(pyspark.__file__).parent
 START_SECONDS = 240.0
@@ -32,8 +32,6 @@ COMMON_PROPERTIES = {
     "spark.executor.memory": "600m",
     "spark.ui.enabled": "false",
 }
-# What a worker sees of a hidden folder is an empty one; Spark itself may lie in there.
-HIDE = "mount --bind {spark} {elsewhere} && mount -t tmpfs none {hidden} && cd / && exec {command}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Cluster:
         places = ["--work-dir", self.folder / f"work-{number}", "--webui-port", 0]
         properties = ["--properties-file", self._write_properties()]
         command = _spark_class(home, "worker.Worker", *size, *places, *properties, self.uri)
-        worker = self._start(self._hide(command), f"worker-{number}", SPARK_HOME=str(home))
+        worker = self._start([*self._hiding(), *command], f"worker-{number}", SPARK_HOME=str(home))
         self.workers.append(worker)
         self.wait_for_workers(len(self.workers))
         return worker
@@ -122,18 +120,11 @@ class Cluster:
             return {}
         return state
 
-    def _hide(self, command: list[str]) -> list[str]:
-        """Return the command as it runs in a mount namespace that lacks the hidden folder."""
+    def _hiding(self) -> list[str]:
+        """Spark itself may lie in the hidden folder."""
         if self._hidden is None:
-            return command
-        (self.folder / "spark").mkdir(exist_ok=True)
-        script = HIDE.format(
-            spark=shlex.quote(str(SPARK_HOME)),
-            elsewhere=shlex.quote(str(self.folder / "spark")),
-            hidden=shlex.quote(str(self._hidden)),
-            command=shlex.join(command),
-        )
-        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+            return []
+        return without_sight_of(self._hidden, kept={SPARK_HOME: self.folder / "spark"})
 
     def _write_properties(self) -> Path:
         properties = self.folder / "worker.properties"

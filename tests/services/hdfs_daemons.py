@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -102,21 +102,42 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def wait_for(condition: Callable[[], bool], *, of: Sequence[Daemon]) -> None:
+    """Wait until these daemons have brought it about, unless one of them ends."""
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        for daemon in of:
+            daemon.check_alive()
+        if time.monotonic() > deadline:
+            names = " and ".join(daemon.name for daemon in of)
+            raise TimeoutError(f"{names}: not ready after {START_SECONDS:.0f} s, see {of[0].log}")
+        time.sleep(0.1)
+
+
 @dataclass
 class Daemon:
-    """One Hadoop process that a test may kill, pause and start again."""
+    """One Hadoop process that a test may kill, pause and start again; `before` runs its command."""
 
     name: str
     main_class: str
     classpath: str
     log: Path
+    before: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def run(self, *arguments: str) -> subprocess.Popen[bytes]:
         options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [java(), *options, "-cp", self.classpath, self.main_class, *arguments],
+                [
+                    *self.before,
+                    java(),
+                    *options,
+                    "-cp",
+                    self.classpath,
+                    self.main_class,
+                    *arguments,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -130,6 +151,12 @@ class Daemon:
         """Take the process away without warning, as a lost machine would."""
         if self.process is not None:
             self.process.kill()
+            self.process.wait()
+
+    def end(self) -> None:
+        """Ask the process to end, and wait until it has."""
+        self._signal(signal.SIGTERM)
+        if self.process is not None:
             self.process.wait()
 
     def pause(self) -> None:
@@ -168,7 +195,7 @@ class Hdfs:
         self.configuration = folder / "conf"
         self._data = folder / "data"
         self._write_configuration(folder, data_ports, settings or {})
-        classpath = os.pathsep.join(map(str, [self.configuration, *_jars()]))
+        classpath = os.pathsep.join(map(str, [self.configuration, *hadoop_jars()]))
         package = "org.apache.hadoop.hdfs.server"
         self.name_node = Daemon(
             "NameNode", f"{package}.namenode.NameNode", classpath, folder / "name_node.log"
@@ -235,13 +262,7 @@ class Hdfs:
         return [one["src"] for one in fields if one.get("cmd") == command]
 
     def _wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not condition():
-            self.name_node.check_alive()
-            self.data_node.check_alive()
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"HDFS isn't ready after {START_SECONDS:.0f} s: {self.uri}")
-            time.sleep(0.1)
+        wait_for(condition, of=(self.name_node, self.data_node))
 
     def _missing_blocks(self) -> int:
         return int(_read_bean(self.web_uri, "NameNode")["NumberOfMissingBlocks"])
@@ -260,8 +281,8 @@ class Hdfs:
     ) -> None:
         address, data_web, ipc = (f"127.0.0.1:{port}" for port in data_ports)
         self.configuration.mkdir(parents=True)
-        _write_xml(self.configuration / "core-site.xml", {"fs.defaultFS": self.uri})
-        _write_xml(
+        write_xml(self.configuration / "core-site.xml", {"fs.defaultFS": self.uri})
+        write_xml(
             self.configuration / "hdfs-site.xml",
             {
                 "dfs.namenode.http-address": self.web_uri.removeprefix("http://"),
@@ -287,7 +308,8 @@ class Hdfs:
         )
 
 
-def _jars() -> list[Path]:
+def hadoop_jars() -> list[Path]:
+    """Return the jars that Hadoop's daemons need."""
     spark_jars = (
         jar for jar in SPARK_JARS.glob("*.jar") if jar.name.startswith(SPARK_JAR_PREFIXES)
     )
@@ -316,7 +338,8 @@ def _read_bean(web_uri: str, service: str) -> dict[str, str]:
     return bean
 
 
-def _write_xml(path: Path, properties: Mapping[str, str]) -> None:
+def write_xml(path: Path, properties: Mapping[str, str]) -> None:
+    """Write one of Hadoop's configuration files."""
     entries = "".join(
         f"<property><name>{name}</name><value>{value}</value></property>\n"
         for name, value in properties.items()

@@ -69,17 +69,17 @@ refuse_job() {
 
 # Before JOB: Spark's options, of which all but a few flags take a value. After it: the job's.
 split_arguments() {
+  local option
   spark_options=() job_options=() job='' wanted_exit=$EXIT_USAGE deploy_mode=client
   extra_jars='' extra_archives='' extra_files=''
   while (($#)); do
     case $1 in
       -h | --help) wanted_exit=0 && return ;;
-      --jars) extra_jars=${2:-} && shift ;; # Spark takes one list of each: ours and the user's
-      --jars=*) extra_jars=${1#--jars=} ;;
-      --archives) extra_archives=${2:-} && shift ;;
-      --archives=*) extra_archives=${1#--archives=} ;;
-      --files) extra_files=${2:-} && shift ;;
-      --files=*) extra_files=${1#--files=} ;;
+      # Spark takes one list of each: ours and the user's in one.
+      --jars | --archives | --files) printf -v "extra_${1#--}" %s "${2:-}" && shift ;;
+      --jars=* | --archives=* | --files=*)
+        option=${1%%=*} && printf -v "extra_${option#--}" %s "${1#*=}"
+        ;;
       -v | --verbose | --supervise | --load-spark-defaults | --*=*) spark_options+=("$1") ;;
       -*) spark_options+=("$1" "${2:-}") && shift ;;
       *) job=$(basename "$1" .py) && shift && job_options=("$@") && break ;;

@@ -82,15 +82,26 @@ class Cluster:
         """Run the source text of a job, and return what it writes as JSON to its first argument."""
         script, report = self.folder / "job.py", self.folder / "report.json"
         script.write_text(job)
+        ended = self.submit(script, report, *arguments, properties=properties)
+        if ended.returncode != 0:
+            raise RuntimeError(f"The job ended with {ended.returncode}: {ended.stdout}")
+        return json.loads(report.read_text())
+
+    def submit(
+        self, script: Path, *arguments: object, properties: Mapping[str, str], **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a job by Spark's own spark-submit; return how it ended, and all that it said."""
         properties = {**COMMON_PROPERTIES, **properties}
         options = [part for pair in properties.items() for part in ("--conf", "=".join(pair))]
         submit = [f"{SPARK_HOME}/bin/spark-submit", "--master", self.uri, *options]
-        subprocess.run(
-            [*submit, str(script), str(report), *map(str, arguments)],
-            env=os.environ | {"PYSPARK_PYTHON": sys.executable},
-            check=True,
+        return subprocess.run(
+            [*submit, str(script), *map(str, arguments)],
+            env=os.environ | {"PYSPARK_PYTHON": sys.executable} | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
-        return json.loads(report.read_text())
 
     def replace_dead_workers(self) -> None:
         """Start a worker for each that has ended."""

@@ -127,17 +127,10 @@ class Daemon:
 
     def run(self, *arguments: str) -> subprocess.Popen[bytes]:
         options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
+        command = [java(), *options, "-cp", self.classpath, self.main_class, *arguments]
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [
-                    *self.before,
-                    java(),
-                    *options,
-                    "-cp",
-                    self.classpath,
-                    self.main_class,
-                    *arguments,
-                ],
+                [*self.before, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,4 +1,9 @@
-"""A folder that a process can't see, as if it ran on another machine."""
+"""A folder that a process can't see, as if it ran on another machine.
+
+Attributes:
+    takes_root: the mark of tests that hide a folder.
+    takes_package: the mark of tests whose executors get what `make package` built.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,14 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+from tests.services.checkout import ROOT
+
+takes_root = pytest.mark.skipif(os.geteuid() != 0, reason="Hiding a folder takes root: use sudo.")
+takes_package = pytest.mark.skipif(
+    not (ROOT / "dist" / "env.tar.gz").exists(), reason="Nothing to ship: run `make package`."
+)
 # What such a process sees in the folder's place is an empty one.
 SCRIPT = '{binds} mount -t tmpfs none {hidden} && cd / && exec "$@"'
 

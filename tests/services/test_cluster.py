@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.services.cluster import WorkerSize, running_cluster
+from tests.services.hiding import takes_root
+
+pytestmark = takes_root
 
 SEEN_BY_TASKS = """\
 import json, os, sys
@@ -40,8 +42,6 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def gpu_tasks(tmp_path_factory: pytest.TempPathFactory, hidden: Path) -> list[dict[str, Any]]:
     """What four tasks saw on an executor with two GPUs, two slots and a folder hidden from it."""
-    if os.geteuid() != 0:
-        pytest.skip("Hiding a folder from the executors needs root.")
     folder = tmp_path_factory.mktemp("cluster")
     with running_cluster(folder, size=WorkerSize(gpus=2, memory="1g"), hidden=hidden) as cluster:
         seen: list[dict[str, Any]] = cluster.run(SEEN_BY_TASKS, hidden, properties=TWO_CARDS)

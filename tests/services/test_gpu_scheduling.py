@@ -6,8 +6,6 @@ looked for, and is then found missing: by a task, and by the whole job.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +17,7 @@ from conf.environments import load_environment
 from models.package import ModelPackage
 from tests.captioning import captions, fill, runs
 from tests.services.checkout import ROOT
-from tests.services.cluster import (
-    COMMON_PROPERTIES,
-    SPARK_HOME,
-    Cluster,
-    WorkerSize,
-    running_cluster,
-)
+from tests.services.cluster import COMMON_PROPERTIES, Cluster, WorkerSize, running_cluster
 
 CARDS = 2
 ROUNDS = 3
@@ -142,24 +134,20 @@ def test_the_job_itself_says_that_the_card_is_missing_and_captions_nothing(
     cluster: Cluster, tiny_package: ModelPackage, tmp_path: Path
 ) -> None:
     fill(tmp_path / "in", 4)
-    environment = tmp_path / "spark.properties"
-    environment.write_text(load_environment("standalone-gpu").as_properties_file())
-    shown = {**COMMON_PROPERTIES, **properties(), "spark.task.cpus": "1"}
-    shown |= {"spark.pyspark.python": sys.executable}
-    result = subprocess.run(
-        [
-            f"{SPARK_HOME}/bin/spark-submit",
-            *("--master", cluster.uri, "--properties-file", str(environment)),
-            *("--driver-memory", "1g", "--jars", ",".join(map(str, (ROOT / "jars").glob("*.jar")))),
-            *[part for pair in shown.items() for part in ("--conf", "=".join(pair))],
-            *(str(ROOT / "jobs" / "caption_images.py"), "--env", "standalone-gpu"),
-            *("--input", f"file:{tmp_path}/in", "--lake", f"file:{tmp_path}/lake"),
-            *("--model", str(tiny_package.directory), "--run-id", "without"),
-        ],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "SPARK_CONF_DIR": str(ROOT / "conf")},
-        capture_output=True,
-        text=True,
-        check=False,
+    of_this_machine = {
+        "spark.jars": ",".join(map(str, (ROOT / "jars").glob("*.jar"))),
+        "spark.driver.memory": "1g",
+        "spark.task.cpus": "1",
+        "spark.pyspark.python": sys.executable,
+    }
+    environment = load_environment("standalone-gpu").spark
+    result = cluster.submit(
+        ROOT / "jobs" / "caption_images.py",
+        *("--env", "standalone-gpu", "--model", tiny_package.directory, "--run-id", "without"),
+        *("--input", f"file:{tmp_path}/in", "--lake", f"file:{tmp_path}/lake"),
+        properties={**environment, **COMMON_PROPERTIES, **properties(), **of_this_machine},
+        PYTHONPATH=str(ROOT),
+        SPARK_CONF_DIR=str(ROOT / "conf"),
     )
     assert result.returncode == 6, result.stdout
     assert "A GPU was asked for" in result.stdout

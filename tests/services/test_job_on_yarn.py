@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,17 +11,15 @@ from hdfs import InsecureClient
 
 from models.package import ModelPackage
 from tests.captioning import captions, photograph, runs
-from tests.services.checkout import ROOT
 from tests.services.hdfs_daemons import Hdfs
+from tests.services.hiding import takes_package, takes_root
 from tests.services.submitting import Submission, wait_until
 from tests.services.yarn_daemons import Yarn, running_yarn
 
 pytestmark = [
     pytest.mark.timeout(900),  # seconds; Spark starts driver, application master and executors
-    pytest.mark.skipif(
-        not (ROOT / "dist" / "env.tar.gz").exists(), reason="Nothing to ship: run `make package`."
-    ),
-    pytest.mark.skipif(os.geteuid() != 0, reason="Hiding the checkout takes root: use sudo."),
+    takes_package,
+    takes_root,
 ]
 
 Submit = Callable[..., Submission]

@@ -5,12 +5,10 @@ There is one executor, so that a task which fails there has nowhere else to go.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 from hdfs import InsecureClient
 
 from models.package import ModelPackage
@@ -19,13 +17,9 @@ from tests.faulty_model import CRASH
 from tests.services.checkout import ROOT
 from tests.services.cluster import WorkerSize, running_cluster
 from tests.services.hdfs_daemons import Hdfs
+from tests.services.hiding import takes_package, takes_root
 
-pytestmark = [
-    pytest.mark.skipif(
-        not (ROOT / "dist" / "env.tar.gz").exists(), reason="Nothing to ship: run `make package`."
-    ),
-    pytest.mark.skipif(os.geteuid() != 0, reason="Hiding the checkout takes root: use sudo."),
-]
+pytestmark = [takes_package, takes_root]
 
 
 FAULTY_DAEMON = """\

@@ -57,19 +57,18 @@ class Yarn:
         self.spark_jars = folder / "spark-jars"
         self._containers = folder / "local"
         self._write_configuration(folder, hdfs, ports)
-        test_jars = folder / "test-jars"
-        elsewhere = {SPARK_JARS: self.spark_jars, TEST_JARS: test_jars}
-        jars = [_moved(jar, elsewhere) for jar in hadoop_jars()]
+        elsewhere = {SPARK_JARS: self.spark_jars, TEST_JARS: folder / "test-jars"}
+        jars = hadoop_jars()
         self.resource_manager = Daemon(
             "ResourceManager",
             f"{SERVER}.resourcemanager.ResourceManager",
-            _as_classpath([self.configuration, *hadoop_jars()]),
+            _as_classpath([self.configuration, *jars]),
             folder / "resource_manager.log",
         )
         self.node_manager = Daemon(
             "NodeManager",
             f"{SERVER}.nodemanager.NodeManager",
-            _as_classpath([self.configuration, *jars]),
+            _as_classpath([self.configuration, *(_moved(jar, elsewhere) for jar in jars)]),
             folder / "node_manager.log",
             before=without_sight_of(ROOT, kept=elsewhere),
         )
@@ -103,9 +102,7 @@ class Yarn:
         return told
 
     def _write_configuration(self, folder: Path, hdfs: Hdfs, ports: list[int]) -> None:
-        self.configuration.mkdir()
-        for file in hdfs.configuration.iterdir():
-            (self.configuration / file.name).write_bytes(file.read_bytes())
+        shutil.copytree(hdfs.configuration, self.configuration)
         scheduler = f"{SERVER}.resourcemanager.scheduler.fifo.FifoScheduler"  # needs no file
         write_xml(
             self.configuration / "yarn-site.xml",

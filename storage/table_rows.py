@@ -7,15 +7,10 @@ the table is not vast; Spark is asked everywhere else, and wherever delta-rs fai
 
 from __future__ import annotations
 
-import logging
-import os
-import pwd
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import reduce
-from threading import Thread
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -25,14 +20,11 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from conf.errors import LakeError
-from storage.abandoned import abandon, is_abandoned
 from storage.delta_log import table_version
+from storage.delta_rs import ask_delta_rs
 from storage.hadoop import reported_as
-from storage.hdfs_address import hdfs_address
-from storage.paths import is_local
-from storage.without_spark import as_url, query_rows
+from storage.without_spark import query_rows
 
-MOST_SECONDS = 30  # for an answer of delta-rs; it may wait for ever for a server that is dead
 MOST_ROWS = 10_000_000  # of a table; beyond, the cluster's executors read sooner than one machine
 MOST_LITERALS = 2_500  # DataFusion descends into a list of many until its stack overflows
 BLOCK_ROWS = 500_000
@@ -40,7 +32,6 @@ BLOCK_ROWS = 500_000
 _PLAIN = re.compile(r"[\w .:+=/@-]*", re.ASCII)
 
 Condition = Mapping[str, Collection[str]]
-log = logging.getLogger("captionlake")
 
 
 class Rows(NamedTuple):
@@ -96,33 +87,13 @@ def read_rows(spark: SparkSession, uri: str, wanted: Wanted) -> Rows:
 def _by_delta_rs(spark: SparkSession, uri: str, wanted: Wanted) -> Rows | None:
     """Return None where Spark must be asked."""
     condition = _as_sql(wanted.alternatives)
-    if condition is None or is_abandoned(uri):
+    if condition is None:
         return None
-    options = _options(spark, uri)
-    if options is None:
-        return None
-    answer: Future[Rows | None] = Future()
-
-    def ask() -> None:
-        try:
-            answer.set_result(_query(uri, options, wanted, condition))
-        except BaseException as error:  # noqa: BLE001  # its panics are no Exception
-            log.debug("Spark reads %s, since delta-rs can't: %s", uri, error)
-            answer.set_result(None)
-
-    # A daemon: one that waits for a dead server must not keep the process from ending.
-    Thread(target=ask, daemon=True, name="delta-rs").start()
-    try:
-        return answer.result(timeout=MOST_SECONDS)
-    except TimeoutError:
-        log.warning("Spark reads %s, since delta-rs had no answer in %d s", uri, MOST_SECONDS)
-        abandon(uri)
-        return None
+    return ask_delta_rs(spark, uri, lambda table: _query(table, wanted, condition))
 
 
-def _query(uri: str, options: dict[str, str], wanted: Wanted, condition: str) -> Rows | None:
+def _query(table: DeltaTable, wanted: Wanted, condition: str) -> Rows | None:
     """Return delta-rs's answer; None from a vast table."""
-    table = DeltaTable(as_url(uri), storage_options=options)
     files: Any = pa.table(table.get_add_actions())
     if (pc.sum(files["num_records"]).as_py() or 0) > MOST_ROWS:
         return None
@@ -154,26 +125,6 @@ def _by_spark(spark: SparkSession, uri: str, wanted: Wanted) -> Rows:
         name, values = wanted.among
         rows = rows.join(spark.createDataFrame(pa.table({name: values})), name, "left_semi")
     return Rows(version, rows.select(*wanted.schema.names).toArrow().cast(wanted.schema))
-
-
-def _options(spark: SparkSession, uri: str) -> dict[str, str] | None:
-    """Return how delta-rs reaches a path; None if only Hadoop's client does."""
-    if "%" in uri or "\\" in uri:  # it decodes paths twice, and takes the other for a slash
-        return None
-    if is_local(uri):
-        return {}
-    address = hdfs_address(spark, [uri])
-    if address is None or address.user != _own_user():
-        return None
-    return dict(address.configuration)
-
-
-def _own_user() -> str:
-    """Return whom an HDFS takes this process's clients for."""
-    try:
-        return os.environ.get("HADOOP_USER_NAME") or pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user without a name
-        return ""
 
 
 def _as_sql(alternatives: Sequence[Condition]) -> str | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
 
 from delta.tables import DeltaTable
+from deltalake import DeltaTable as RustTable
 from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, MapType, StructType
 
 from conf.errors import LakeError
 from storage.delta_log import is_conflict, table_metadata, table_version
+from storage.delta_rs import ask_delta_rs
 from storage.hadoop import JAVA_ERRORS, delete_file, list_times
 from storage.schemas import (
     BATCH_DEPTH_PROPERTY,
@@ -34,6 +37,9 @@ def open_table(
     Raises:
         LakeError: not a table of this software, of another schema, or of a newer version.
     """
+    known = ask_delta_rs(spark, uri, _properties_and_columns)
+    if known is not None and _is_of_today(*known, schema):
+        return known[0]
     if not DeltaTable.isDeltaTable(spark, uri):
         _refuse_strangers(spark, uri)
         _create(spark, uri, schema, partition, batch_depth)
@@ -44,6 +50,16 @@ def open_table(
         properties, columns = table_metadata(spark, uri)
     _check_columns(uri, columns, schema)
     return properties
+
+
+def _properties_and_columns(table: RustTable) -> tuple[dict[str, str], StructType]:
+    properties = {name: value or "" for name, value in table.metadata().configuration.items()}
+    return properties, StructType.fromJson(json.loads(table.schema().to_json()))
+
+
+def _is_of_today(properties: Mapping[str, str], found: StructType, expected: StructType) -> bool:
+    """Whether a table needs nothing done to it."""
+    return _version_of(properties) == SCHEMA_VERSION and not _unlike(found, expected)
 
 
 def _create(
@@ -175,14 +191,18 @@ def _check_columns(
     uri: str, found: StructType, expected: StructType, *, may_lack: bool = False
 ) -> None:
     """Raise LakeError unless the table has all expected columns; others are left alone."""
-    kinds = {field.name: field.dataType for field in found}
-    wrong = [
-        field.name
-        for field in expected
-        if (field.name in kinds or not may_lack) and kinds.get(field.name) != field.dataType
-    ]
-    if wrong:
+    if wrong := _unlike(found, expected, may_lack=may_lack):
         raise LakeError(
             f"{uri} has another schema: column {', '.join(wrong)} is missing or of another type.",
             remedy=_OTHER_LAKE,
         )
+
+
+def _unlike(found: StructType, expected: StructType, *, may_lack: bool = False) -> list[str]:
+    """Return the expected columns that are missing or of another type."""
+    kinds = {field.name: field.dataType for field in found}
+    return [
+        field.name
+        for field in expected
+        if (field.name in kinds or not may_lack) and kinds.get(field.name) != field.dataType
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from deltalake import DeltaTable as IndependentReader
@@ -43,6 +44,22 @@ def test_a_new_lake_has_both_tables_with_their_columns_described(lake: Lake) -> 
 
 def test_an_existing_lake_keeps_its_batch_depth(lake: Lake) -> None:
     assert open_lake(lake.spark, lake.uri, batch_depth=7).batch_depth == 1
+
+
+def test_a_lake_that_needs_nothing_is_opened_without_spark(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("Spark was asked")
+
+    monkeypatch.setattr("storage.tables.table_metadata", refuse)
+    assert open_lake(lake.spark, lake.uri, batch_depth=7).batch_depth == 1
+
+
+def test_spark_opens_a_lake_that_delta_rs_cannot_reach(spark: SparkSession, tmp_path: Path) -> None:
+    uri = f"file:{tmp_path}/100%"
+    open_lake(spark, uri, batch_depth=1)
+    assert open_lake(spark, uri, batch_depth=7).batch_depth == 1
 
 
 def test_files_that_are_no_delta_table_are_refused_and_left_alone(

@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from delta.tables import DeltaTable
+from deltalake import DeltaTable as RustTable
 from pyspark.sql import SparkSession
 
 from conf.errors import LakeError
-from storage import table_rows
+from storage import delta_rs, table_rows
 from storage.table_rows import Rows, Wanted, read_rows
 
 SCHEMA = pa.schema([("batch", pa.string()), ("name", pa.string()), ("size", pa.int32())])
@@ -180,19 +181,19 @@ def test_a_server_that_never_answers_is_waited_for_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    waits: list[str] = []
+    waits: list[int] = []
 
-    def wait(uri: str, *_: Any) -> Rows:
-        waits.append(uri)
+    def wait(opened: RustTable, *_: Any) -> Rows:
+        waits.append(opened.version())
         time.sleep(2)
         raise OSError
 
     monkeypatch.setattr(table_rows, "_query", wait)
-    monkeypatch.setattr(table_rows, "MOST_SECONDS", 0.1)
+    monkeypatch.setattr(delta_rs, "MOST_SECONDS", 0.5)
     monkeypatch.setattr("storage.abandoned._tables", set())
     for _ in range(2):
         assert len(rows(spark, table, {"batch": PLAIN[:1]})) == 3
-    assert waits == [table]
+    assert waits == [0]
     assert asked_of_spark == [table, table]
     assert "no answer" in caplog.text
 

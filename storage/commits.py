@@ -133,8 +133,7 @@ def _append(lake: Lake, rows: pa.Table, *, as_of: int) -> int | None:
             for version in range(as_of + 1, latest + 1)
         )
 
-    frame = _frame(lake, rows).select(*CAPTIONS.names).coalesce(1)
-    staged = stage_rows(frame, uri)
+    staged = stage_rows(spark, uri, rows.select(CAPTIONS.names), CAPTIONS)
     return retried(lambda: commit_staged(spark, uri, staged, may_follow=may_follow))
 
 

@@ -12,10 +12,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
+from storage.data_files import write_data_files
 from storage.hadoop import is_java_error, jvm, read_text
+
+_PLAIN_WRITER_VERSION = 2  # of Delta's protocol: beyond it, features change how a table is written
+_TOLD_PROPERTY = "delta.dataSkippingStatsColumns"
 
 _CONFLICTS = (
     "ConcurrentAppendException",
@@ -55,10 +61,50 @@ def write_checkpoint(spark: SparkSession, uri: str) -> None:
     _delta_log(spark, uri).checkpoint()
 
 
-def stage_rows(rows: DataFrame, uri: str) -> Any:
-    """Write the rows as data files of the table that no reader sees before `commit_staged`."""
-    transaction = _delta_log(rows.sparkSession, uri).startTransaction()
-    return transaction.writeFiles(rows._jdf)
+def stage_rows(spark: SparkSession, uri: str, rows: pa.Table, schema: StructType) -> Any:
+    """Write the rows as data files of the table that no reader sees before `commit_staged`.
+
+    Args:
+        spark: the session.
+        uri: qualified path of the table.
+        rows: the columns of `schema`.
+        schema: the columns of this software's table.
+    """
+    snapshot = _snapshot(spark, uri)
+    told = _told_columns(snapshot, schema)
+    if told is None:
+        frame = spark.createDataFrame(rows, schema).coalesce(1)
+        return _delta_log(spark, uri).startTransaction().writeFiles(frame._jdf)
+    rows = rows.cast(to_arrow_schema(schema, timezone="UTC"))
+    partition = snapshot.metadata().partitionColumns().head()
+    java = jvm(spark)
+    actions = java.java.util.ArrayList()
+    for file in write_data_files(spark, uri, rows, partition=partition, told=told):
+        add = file | {"stats": json.dumps(file["stats"])}
+        action = java.org.apache.spark.sql.delta.actions.Action.fromJson(json.dumps({"add": add}))
+        actions.add(action)
+    return java.scala.jdk.javaapi.CollectionConverters.asScala(actions).toList()
+
+
+def _told_columns(snapshot: Any, schema: StructType) -> frozenset[str] | None:
+    """Return the columns that the log tells of; None where only Spark knows how to write the table.
+
+    That is a table to which somebody gave other columns, or one of the features that change what a
+    writer must do: renamed columns, constraints, a feed of changes.
+    """
+    metadata = snapshot.metadata()
+    found = StructType.fromJson(json.loads(metadata.schemaString()))
+    names = metadata.configuration().get(_TOLD_PROPERTY)
+    if (
+        snapshot.protocol().minWriterVersion() > _PLAIN_WRITER_VERSION
+        or [(one.name, one.dataType, one.nullable) for one in found]
+        != [(one.name, one.dataType, one.nullable) for one in schema]
+        or metadata.partitionColumns().size() != 1
+        or names.isEmpty()
+    ):
+        return None
+    told = frozenset(str(names.get()).split(","))
+    return told if told <= set(schema.names) else None
 
 
 def commit_staged(

@@ -42,9 +42,14 @@ def path_exists(spark: SparkSession, path: str) -> bool:
 
 def write_text(spark: SparkSession, path: str, text: str) -> None:
     """Write a small UTF-8 file, in place of what is there."""
+    write_bytes(spark, path, text.encode("utf-8"))
+
+
+def write_bytes(spark: SparkSession, path: str, data: bytes) -> None:
+    """Write a file of a few MB at most, in place of what is there."""
     stream = file_system(spark, path).create(hadoop_path(spark, path), True)
     try:
-        stream.write(bytearray(text.encode("utf-8")))
+        stream.write(bytearray(data))
     finally:
         stream.close()
 

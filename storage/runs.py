@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, get_args
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from conf.errors import LakeError
@@ -196,7 +195,7 @@ def _replace(lake: Lake, record: RunRecord, standing: Standing) -> Standing | No
         touched = (partitions_touched(spark, uri, one, column="run_id") for one in versions)
         return all(runs is not None and record.run_id not in runs for runs in touched)
 
-    staged = stage_rows(_frame(lake, [record]), uri)
+    staged = stage_rows(spark, uri, _arrow([record]), RUNS)
     version = retried(
         lambda: commit_staged(spark, uri, staged, may_follow=may_follow, instead_of=standing.files)
     )
@@ -210,15 +209,14 @@ def _overwrite(lake: Lake, records: Sequence[RunRecord]) -> None:
 
 def _save(lake: Lake, records: Sequence[RunRecord]) -> None:
     """Replace exactly the partitions of these runs."""
-    writer = _frame(lake, records).write.format("delta").mode("overwrite")
+    frame = lake.spark.createDataFrame(_arrow(records), schema=RUNS).coalesce(1)
+    writer = frame.write.format("delta").mode("overwrite")
     writer.option("partitionOverwriteMode", "dynamic").save(lake.runs_uri)
 
 
-def _frame(lake: Lake, records: Sequence[RunRecord]) -> DataFrame:
-    """Go through Arrow: rows of Python objects would start a Python worker."""
+def _arrow(records: Sequence[RunRecord]) -> pa.Table:
     rows = [asdict(record) for record in records]
     for row in rows:
         for name in ("reasons", "stage_seconds"):
             row[name] = [*row[name].items()]
-    table = pa.Table.from_pylist(rows, schema=_COLUMNS)
-    return lake.spark.createDataFrame(table, schema=RUNS).coalesce(1)
+    return pa.Table.from_pylist(rows, schema=_COLUMNS)

@@ -18,7 +18,7 @@ def told_by_a_daemon(expression: str) -> str:
 
 
 def test_it_has_what_captioning_needs_and_no_framework_that_looks_for_gpus() -> None:
-    assert told_by_a_daemon(f"{MODULES}, {KEPT_AWAY}") == "(set(), set())"
+    assert told_by_a_daemon(f"{MODULES}, {KEPT_AWAY}") == "set() set()"
 
 
 def test_a_workers_garbage_collection_leaves_out_what_was_imported() -> None:

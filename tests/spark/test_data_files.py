@@ -1,0 +1,150 @@
+"""Data files written without Spark hold, and tell, what Spark's would."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable as IndependentReader
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
+
+from storage import delta_log
+from storage.data_files import statistics
+from storage.delta_log import commit_staged, stage_rows
+from storage.lake import Lake
+from storage.schemas import CAPTIONS, RUNS
+
+YEARS = (1, 1583, 1969, 2026, 9999)
+TEXTS = ("short", "t" * 33, "u" * 31 + "é€", "é" * 40, "it's \\ \"\n\t%20\x7f")
+
+
+def rows_of_every_kind(schema: StructType) -> pa.Table:
+    """Rows whose columns hold extremes of their type, and one of nulls alone."""
+    values: dict[str, list[Any]] = {
+        "string": [*TEXTS, None],
+        "int": [-(2**31), 2**31 - 1, 0, 1, 2, None],
+        "bigint": [-(2**63), 2**63 - 1, 0, 1, 2, None],
+        "double": [1e-300, 0.1, -0.0, 1.0, 0.5, None],
+        "timestamp": [*(datetime(year, 6, 1, 1, 2, 3, 456789, UTC) for year in YEARS), None],
+        "array<string>": [[], ["a"], ["b", "c"], ["é"], [""], None],
+        "map<string,bigint>": [[], [("a", 1)], [("b", 2), ("c", 3)], [("é", 4)], [("", 5)], None],
+        "map<string,double>": [[], [("a", 1.5)], [("b", 2.5)], [("c", 3.0)], [("d", 0.0)], None],
+    }
+    columns = {field.name: values[field.dataType.simpleString()] for field in schema}
+    return pa.table(columns, schema=to_arrow_schema(schema, timezone="UTC"))
+
+
+@pytest.fixture(params=["captions", "runs"])
+def filled(request: pytest.FixtureRequest, lake: Lake) -> tuple[str, pa.Table, StructType]:
+    """A table of the lake, and rows for it in two partitions."""
+    if request.param == "captions":
+        uri, schema, partition = lake.captions_uri, CAPTIONS, "batch"
+    else:
+        uri, schema, partition = lake.runs_uri, RUNS, "run_id"
+    rows = rows_of_every_kind(schema)
+    names = pa.array(["a/b c=%20", "é"] * 3)
+    return uri, rows.set_column(schema.names.index(partition), partition, names), schema
+
+
+def commit(spark: SparkSession, uri: str, rows: pa.Table, schema: StructType) -> dict[str, Any]:
+    """Commit rows; return the `add` actions by partition, without what differs by chance."""
+    staged = stage_rows(spark, uri, rows, schema)
+    version = commit_staged(spark, uri, staged, may_follow=lambda _: True)
+    log = Path(uri.removeprefix("file:")) / "_delta_log" / f"{version:020d}.json"
+    actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    added = [action["add"] for action in actions if "add" in action]
+    for add in added:
+        assert (Path(uri.removeprefix("file:")) / add["path"]).stat().st_size == add.pop("size")
+        assert len(add.pop("path").split("/")[0]) == 2
+        assert abs(datetime.now(UTC).timestamp() * 1000 - add.pop("modificationTime")) < 600_000
+        add["stats"] = json.loads(add["stats"])
+    return {json.dumps(add["partitionValues"]): add for add in added}
+
+
+def by_spark(spark: SparkSession, uri: str) -> list[Any]:
+    rows = spark.read.format("delta").load(uri).toArrow()
+    return sorted(map(repr, rows.to_pylist()))
+
+
+def by_delta_rs(uri: str) -> list[Any]:
+    return sorted(
+        map(repr, IndependentReader(uri.removeprefix("file:")).to_pyarrow_table().to_pylist())
+    )
+
+
+def test_the_log_tells_of_them_what_it_tells_of_sparks(
+    spark: SparkSession,
+    filled: tuple[str, pa.Table, StructType],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uri, rows, schema = filled
+    ours = commit(spark, uri, rows, schema)
+    monkeypatch.setattr(delta_log, "_told_columns", lambda *_: None)
+    sparks = commit(spark, uri, rows, schema)
+    assert len(ours) == 2
+    assert ours == sparks
+
+
+def test_every_reader_finds_what_was_written(
+    spark: SparkSession, filled: tuple[str, pa.Table, StructType]
+) -> None:
+    uri, rows, schema = filled
+    commit(spark, uri, rows, schema)
+    written = sorted(map(repr, rows.to_pylist()))
+    assert by_spark(spark, uri) == written
+    assert by_delta_rs(uri) == written
+
+
+def test_a_reader_that_skips_files_skips_none_that_it_needs(
+    spark: SparkSession, filled: tuple[str, pa.Table, StructType]
+) -> None:
+    uri, rows, schema = filled
+    for row in range(rows.num_rows):
+        commit(spark, uri, rows.slice(row, 1), schema)
+    table = spark.read.format("delta").load(uri)
+    name = "mtime" if "mtime" in schema.names else "started_at"
+    for moment in rows[name].to_pylist()[:-1]:
+        literal = f"timestamp '{moment.isoformat()}'"  # py4j would take year 1 for Julian
+        assert table.where(f"{name} = {literal}").count() == 1
+        assert table.where(f"{name} > {literal} - interval 1 microsecond").count() >= 1
+    for text in TEXTS:
+        assert table.where(table["model_version"] == text).count() == 1
+        assert table.where(table["model_version"] >= text).count() >= 1
+
+
+def test_no_range_is_told_of_a_column_with_what_is_no_number() -> None:
+    told = statistics(pa.table({"score": [0.5, float("nan"), None], "width": [1, 2, 3]}))
+    assert told["minValues"] == {"width": 1}
+    assert told["maxValues"] == {"width": 3}
+    assert told["nullCount"] == {"score": 1, "width": 0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')",
+        "SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')",
+        "ADD COLUMN (checked_by string)",
+        "ADD CONSTRAINT small CHECK (width IS NULL OR width < 2147483648)",
+        "UNSET TBLPROPERTIES ('delta.dataSkippingStatsColumns')",
+    ],
+)
+def test_spark_writes_a_table_that_somebody_changed(
+    spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("written without Spark")
+
+    monkeypatch.setattr(delta_log, "write_data_files", refuse)
+    spark.sql(f"ALTER TABLE delta.`{lake.captions_uri}` {change}")
+    rows = rows_of_every_kind(CAPTIONS)
+    staged = stage_rows(spark, lake.captions_uri, rows, CAPTIONS)
+    commit_staged(spark, lake.captions_uri, staged, may_follow=lambda _: True)
+    found = lake.captions().select(*CAPTIONS.names).toArrow().to_pylist()
+    assert sorted(map(repr, found)) == sorted(map(repr, rows.to_pylist()))

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from storage.hadoop import write_bytes
+from storage.hadoop import create_file
 
 # As Delta keeps of a text: 32 characters, and after them, of the greatest, one that sorts later.
 _TOLD_CHARACTERS = 32
@@ -56,15 +56,15 @@ def _write(
     spark: SparkSession, uri: str, rows: pa.Table, partition: str, told: Collection[str]
 ) -> dict[str, Any]:
     value = rows[partition][0].as_py()
-    content = rows.drop_columns([partition])
-    columns = content.select([column for column in content.column_names if column in told])
+    columns = rows.select([column for column in rows.column_names if column in told])
+    last = [*(column for column in rows.column_names if column != partition), partition]
     sink = pa.BufferOutputStream()
-    pq.write_table(content, sink, store_schema=False)
+    pq.write_table(rows.select(last), sink, store_schema=False)
     data = sink.getvalue().to_pybytes()
     # A folder of two letters, as the table's property `delta.randomizeFilePrefixes` has it.
     folder = "".join(random.choices(string.ascii_letters + string.digits, k=2))  # noqa: S311
     name = f"{folder}/part-00000-{uuid4()}-c000.snappy.parquet"
-    write_bytes(spark, f"{uri}/{name}", data)
+    create_file(spark, f"{uri}/{name}", data)
     return {
         "path": name,
         "partitionValues": {partition: value or None},  # as Spark: no name is none

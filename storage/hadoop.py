@@ -42,12 +42,21 @@ def path_exists(spark: SparkSession, path: str) -> bool:
 
 def write_text(spark: SparkSession, path: str, text: str) -> None:
     """Write a small UTF-8 file, in place of what is there."""
-    write_bytes(spark, path, text.encode("utf-8"))
-
-
-def write_bytes(spark: SparkSession, path: str, data: bytes) -> None:
-    """Write a file of a few MB at most, in place of what is there."""
     stream = file_system(spark, path).create(hadoop_path(spark, path), True)
+    _write(stream, text.encode("utf-8"))
+
+
+def create_file(spark: SparkSession, path: str, data: bytes) -> None:
+    """Write a file of a few MB at most, where none is."""
+    system = file_system(spark, path)
+    checking = jvm(spark).java.lang.Class.forName("org.apache.hadoop.fs.LocalFileSystem")
+    if checking.isInstance(system):
+        # With checksums, a file that can't be written, on a full disk say, would stay open.
+        system = system.getRawFileSystem()
+    _write(system.create(hadoop_path(spark, path), False), data)
+
+
+def _write(stream: Any, data: bytes) -> None:
     try:
         stream.write(bytearray(data))
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable as IndependentReader
 from pyspark.sql import SparkSession
@@ -53,14 +54,16 @@ def filled(request: pytest.FixtureRequest, lake: Lake) -> tuple[str, pa.Table, S
 
 
 def commit(spark: SparkSession, uri: str, rows: pa.Table, schema: StructType) -> dict[str, Any]:
-    """Commit rows; return the `add` actions by partition, without what differs by chance."""
+    """Commit rows; return `add` actions by partition, with columns, without what chance makes."""
     staged = stage_rows(spark, uri, rows, schema)
     version = commit_staged(spark, uri, staged, may_follow=lambda _: True)
     log = Path(uri.removeprefix("file:")) / "_delta_log" / f"{version:020d}.json"
     actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     added = [action["add"] for action in actions if "add" in action]
     for add in added:
-        assert (Path(uri.removeprefix("file:")) / add["path"]).stat().st_size == add.pop("size")
+        file = Path(uri.removeprefix("file:")) / add["path"]
+        assert file.stat().st_size == add.pop("size")
+        add["columns"] = [column.path for column in pq.ParquetFile(file).schema]
         assert len(add.pop("path").split("/")[0]) == 2
         assert abs(datetime.now(UTC).timestamp() * 1000 - add.pop("modificationTime")) < 600_000
         add["stats"] = json.loads(add["stats"])

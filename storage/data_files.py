@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from storage.hadoop import create_file
+from storage.hadoop import file_creator
 
 # As Delta keeps of a text: 32 characters, and after them, of the greatest, one that sorts later.
 _TOLD_CHARACTERS = 32
@@ -46,34 +46,42 @@ def write_data_files(
     Raises:
         Py4JJavaError: the file system fails.
     """
-    return [
-        _write(spark, uri, rows.filter(pc.equal(rows[partition], value)), partition, told)
-        for value in rows[partition].unique().to_pylist()
-    ]
+    create = file_creator(spark, uri)
+    told_names = [name for name in rows.column_names if name in told]
+    file_names = [*(name for name in rows.column_names if name != partition), partition]
+    actions = []
+    for value in rows[partition].unique().to_pylist():
+        content = rows.filter(pc.equal(rows[partition], value))
+        data = as_parquet(content.select(file_names), spark_version=spark.version)
+        # A folder of two letters, as the table's property `delta.randomizeFilePrefixes` has it.
+        folder = "".join(random.choices(string.ascii_letters + string.digits, k=2))  # noqa: S311
+        path = f"{folder}/part-00000-{uuid4()}-c000.snappy.parquet"
+        create(path, data)
+        actions.append(
+            {
+                "path": path,
+                "partitionValues": {partition: value or None},  # as Spark: no name is none
+                "size": len(data),
+                "modificationTime": int(time.time() * 1000),
+                "dataChange": True,
+                "tags": None,
+                "stats": statistics(content.select(told_names)),
+            }
+        )
+    return actions
 
 
-def _write(
-    spark: SparkSession, uri: str, rows: pa.Table, partition: str, told: Collection[str]
-) -> dict[str, Any]:
-    value = rows[partition][0].as_py()
-    columns = rows.select([column for column in rows.column_names if column in told])
-    last = [*(column for column in rows.column_names if column != partition), partition]
+def as_parquet(rows: pa.Table, *, spark_version: str) -> bytes:
+    """Return the rows as a Parquet file, whose times Spark takes for those of today's calendar.
+
+    Of a file that doesn't name the Spark it is from, it would ask its configuration which calendar
+    holds before 1900.
+    """
     sink = pa.BufferOutputStream()
-    pq.write_table(rows.select(last), sink, store_schema=False)
-    data = sink.getvalue().to_pybytes()
-    # A folder of two letters, as the table's property `delta.randomizeFilePrefixes` has it.
-    folder = "".join(random.choices(string.ascii_letters + string.digits, k=2))  # noqa: S311
-    name = f"{folder}/part-00000-{uuid4()}-c000.snappy.parquet"
-    create_file(spark, f"{uri}/{name}", data)
-    return {
-        "path": name,
-        "partitionValues": {partition: value or None},  # as Spark: no name is none
-        "size": len(data),
-        "modificationTime": int(time.time() * 1000),
-        "dataChange": True,
-        "tags": None,
-        "stats": statistics(columns),
-    }
+    with pq.ParquetWriter(sink, rows.schema, store_schema=False) as writer:
+        writer.write_table(rows)
+        writer.add_key_value_metadata({"org.apache.spark.version": spark_version})
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def statistics(columns: pa.Table) -> dict[str, Any]:
@@ -89,13 +97,13 @@ def statistics(columns: pa.Table) -> dict[str, Any]:
 
 
 def _is_told(column: pa.ChunkedArray, least: Any) -> bool:
-    """Whether the column has a range: all nulls have none, and what is no number is in none."""
+    """Whether the column has a range that JSON can hold: nulls have none, nor what is no number."""
     is_real = pa.types.is_floating(column.type)
-    return least is not None and not (is_real and pc.any(pc.is_nan(column)).as_py())
+    return least is not None and (not is_real or pc.all(pc.is_finite(column)).as_py())
 
 
 def _at_least(value: Any) -> Any:
-    if isinstance(value, datetime):  # Delta's readers know that milliseconds are cut off
+    if isinstance(value, datetime):  # Delta's readers know that it is cut off there
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value[:_TOLD_CHARACTERS] if isinstance(value, str) else value
 
@@ -103,5 +111,6 @@ def _at_least(value: Any) -> Any:
 def _at_most(value: Any) -> Any:
     if not isinstance(value, str) or len(value) <= _TOLD_CHARACTERS:
         return _at_least(value)
-    is_plain = value[_TOLD_CHARACTERS] < _LAST_ASCII
-    return value[:_TOLD_CHARACTERS] + (_LAST_ASCII if is_plain else _LAST_CHARACTER)
+    following = value[_TOLD_CHARACTERS]
+    last = _LAST_ASCII if following < _LAST_ASCII else _LAST_CHARACTER
+    return value[:_TOLD_CHARACTERS] + last if following < last else value

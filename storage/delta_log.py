@@ -15,12 +15,13 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import StructType
+from pyspark.sql.types import AtomicType, StructType
 
 from storage.data_files import write_data_files
 from storage.hadoop import is_java_error, jvm, read_text
 
 _PLAIN_WRITER_VERSION = 2  # of Delta's protocol: beyond it, features change how a table is written
+_ENCRYPTION = "parquet.crypto.factory.class"  # of Hadoop's configuration; Spark's files heed it
 _TOLD_PROPERTY = "delta.dataSkippingStatsColumns"
 
 _CONFLICTS = (
@@ -72,17 +73,16 @@ def stage_rows(spark: SparkSession, uri: str, rows: pa.Table, schema: StructType
     """
     snapshot = _snapshot(spark, uri)
     told = _told_columns(snapshot, schema)
-    if told is None:
+    if told is None or spark._jsc.hadoopConfiguration().get(_ENCRYPTION) is not None:
         frame = spark.createDataFrame(rows, schema).coalesce(1)
         return _delta_log(spark, uri).startTransaction().writeFiles(frame._jdf)
     rows = rows.cast(to_arrow_schema(schema, timezone="UTC"))
     partition = snapshot.metadata().partitionColumns().head()
     java = jvm(spark)
-    actions = java.java.util.ArrayList()
+    kind, actions = java.org.apache.spark.sql.delta.actions.Action, java.java.util.ArrayList()
     for file in write_data_files(spark, uri, rows, partition=partition, told=told):
         add = file | {"stats": json.dumps(file["stats"])}
-        action = java.org.apache.spark.sql.delta.actions.Action.fromJson(json.dumps({"add": add}))
-        actions.add(action)
+        actions.add(kind.fromJson(json.dumps({"add": add})))
     return java.scala.jdk.javaapi.CollectionConverters.asScala(actions).toList()
 
 
@@ -99,12 +99,14 @@ def _told_columns(snapshot: Any, schema: StructType) -> frozenset[str] | None:
         snapshot.protocol().minWriterVersion() > _PLAIN_WRITER_VERSION
         or [(one.name, one.dataType, one.nullable) for one in found]
         != [(one.name, one.dataType, one.nullable) for one in schema]
+        or any(set(one.metadata) - {"comment"} for one in found)
         or metadata.partitionColumns().size() != 1
         or names.isEmpty()
     ):
         return None
     told = frozenset(str(names.get()).split(","))
-    return told if told <= set(schema.names) else None
+    can_be_told = {one.name for one in schema if isinstance(one.dataType, AtomicType)}
+    return told if told <= can_be_told - {metadata.partitionColumns().head()} else None
 
 
 def commit_staged(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,14 +46,18 @@ def write_text(spark: SparkSession, path: str, text: str) -> None:
     _write(stream, text.encode("utf-8"))
 
 
-def create_file(spark: SparkSession, path: str, data: bytes) -> None:
-    """Write a file of a few MB at most, where none is."""
-    system = file_system(spark, path)
-    checking = jvm(spark).java.lang.Class.forName("org.apache.hadoop.fs.LocalFileSystem")
-    if checking.isInstance(system):
+def file_creator(spark: SparkSession, folder: str) -> Callable[[str, bytes], None]:
+    """Return what writes a new file of a few MB at most, given its path in the folder and bytes."""
+    java, system, base = jvm(spark), file_system(spark, folder), hadoop_path(spark, folder)
+    if java.java.lang.Class.forName("org.apache.hadoop.fs.LocalFileSystem").isInstance(system):
         # With checksums, a file that can't be written, on a full disk say, would stay open.
         system = system.getRawFileSystem()
-    _write(system.create(hadoop_path(spark, path), False), data)
+    path = java.org.apache.hadoop.fs.Path
+
+    def create(name: str, data: bytes) -> None:
+        _write(system.create(path(base, name), False), data)
+
+    return create
 
 
 def _write(stream: Any, data: bytes) -> None:

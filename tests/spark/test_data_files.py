@@ -18,10 +18,12 @@ from pyspark.sql.types import StructType
 from storage import delta_log
 from storage.data_files import statistics
 from storage.delta_log import commit_staged, stage_rows
+from storage.hadoop import JAVA_ERRORS
 from storage.lake import Lake
 from storage.schemas import CAPTIONS, RUNS
 
 YEARS = (1, 1583, 1969, 2026, 9999)
+LAST = "\U0010ffff"
 TEXTS = ("short", "t" * 33, "u" * 31 + "é€", "é" * 40, "it's \\ \"\n\t%20\x7f")
 
 
@@ -68,6 +70,14 @@ def commit(spark: SparkSession, uri: str, rows: pa.Table, schema: StructType) ->
         assert abs(datetime.now(UTC).timestamp() * 1000 - add.pop("modificationTime")) < 600_000
         add["stats"] = json.loads(add["stats"])
     return {json.dumps(add["partitionValues"]): add for add in added}
+
+
+@pytest.fixture
+def spark_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("written without Spark")
+
+    monkeypatch.setattr(delta_log, "write_data_files", refuse)
 
 
 def by_spark(spark: SparkSession, uri: str) -> list[Any]:
@@ -121,8 +131,30 @@ def test_a_reader_that_skips_files_skips_none_that_it_needs(
         assert table.where(table["model_version"] >= text).count() >= 1
 
 
-def test_no_range_is_told_of_a_column_with_what_is_no_number() -> None:
-    told = statistics(pa.table({"score": [0.5, float("nan"), None], "width": [1, 2, 3]}))
+@pytest.mark.parametrize("mode", ["EXCEPTION", "LEGACY", "CORRECTED"])
+def test_old_times_are_read_alike_whatever_calendar_spark_is_told_to_assume(
+    spark: SparkSession, filled: tuple[str, pa.Table, StructType], mode: str
+) -> None:
+    uri, rows, schema = filled
+    commit(spark, uri, rows, schema)
+    name = "spark.sql.parquet.datetimeRebaseModeInRead"
+    before = spark.conf.get(name) or "CORRECTED"
+    spark.conf.set(name, mode)
+    try:
+        assert by_spark(spark, uri) == sorted(map(repr, rows.to_pylist()))
+    finally:
+        spark.conf.set(name, before)
+
+
+@pytest.mark.parametrize("text", ["z" * 32 + end for end in ("", "a", "\x7e", "\x7f", "é", LAST)])
+def test_the_greatest_text_that_is_told_is_no_smaller_than_the_text(text: str) -> None:
+    told = statistics(pa.table({"model_version": [text, "a"]}))["maxValues"]["model_version"]
+    assert told.encode() >= text.encode()
+
+
+@pytest.mark.parametrize("strange", [float("nan"), float("inf"), float("-inf")])
+def test_no_range_is_told_of_a_column_with_what_is_no_number(strange: float) -> None:
+    told = statistics(pa.table({"score": [0.5, strange, None], "width": [1, 2, 3]}))
     assert told["minValues"] == {"width": 1}
     assert told["maxValues"] == {"width": 3}
     assert told["nullCount"] == {"score": 1, "width": 0}
@@ -139,15 +171,53 @@ def test_no_range_is_told_of_a_column_with_what_is_no_number() -> None:
     ],
 )
 def test_spark_writes_a_table_that_somebody_changed(
-    spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch, change: str
+    spark: SparkSession, lake: Lake, spark_only: None, change: str
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("written without Spark")
-
-    monkeypatch.setattr(delta_log, "write_data_files", refuse)
     spark.sql(f"ALTER TABLE delta.`{lake.captions_uri}` {change}")
     rows = rows_of_every_kind(CAPTIONS)
     staged = stage_rows(spark, lake.captions_uri, rows, CAPTIONS)
     commit_staged(spark, lake.captions_uri, staged, may_follow=lambda _: True)
     found = lake.captions().select(*CAPTIONS.names).toArrow().to_pylist()
     assert sorted(map(repr, found)) == sorted(map(repr, rows.to_pylist()))
+
+
+def test_a_column_that_must_meet_a_condition_is_written_by_spark(
+    spark: SparkSession, lake: Lake
+) -> None:
+    """Delta's first kind of constraint stands in the column's metadata, not in the protocol."""
+    invariant = json.dumps({"expression": {"expression": "width > 5"}})
+    log = Path(lake.captions_uri.removeprefix("file:")) / "_delta_log" / f"{0:020d}.json"
+    actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    change = next(action for action in actions if "metaData" in action)
+    columns = json.loads(change["metaData"]["schemaString"])
+    for column in columns["fields"]:
+        if column["name"] == "width":
+            column["metadata"]["delta.invariants"] = invariant
+    change["metaData"]["schemaString"] = json.dumps(columns)
+    (log.parent / f"{1:020d}.json").write_text(json.dumps(change), encoding="utf-8")
+    with pytest.raises(JAVA_ERRORS, match="width > 5"):
+        stage_rows(spark, lake.captions_uri, rows_of_every_kind(CAPTIONS), CAPTIONS)
+
+
+@pytest.mark.parametrize("names", ["reasons,state", "run_id,state"])
+def test_spark_writes_a_table_whose_log_is_to_know_what_has_no_range(
+    spark: SparkSession, lake: Lake, spark_only: None, names: str
+) -> None:
+    table = IndependentReader(lake.runs_uri.removeprefix("file:"))
+    table.alter.set_table_properties({"delta.dataSkippingStatsColumns": names})
+    assert stage_rows(spark, lake.runs_uri, rows_of_every_kind(RUNS), RUNS) is not None
+
+
+def test_spark_writes_where_data_files_are_to_be_encrypted(
+    spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(delta_log, "write_data_files", lambda *_, **__: written.append("plain"))
+    settings = spark._jsc.hadoopConfiguration()
+    settings.set("parquet.crypto.factory.class", "no.such.Factory")
+    try:
+        with pytest.raises(JAVA_ERRORS, match=r"no\.such\.Factory"):
+            stage_rows(spark, lake.captions_uri, rows_of_every_kind(CAPTIONS), CAPTIONS)
+    finally:
+        settings.unset("parquet.crypto.factory.class")
+    assert written == []

@@ -27,8 +27,7 @@ from conf.settings import RUN_ID_PATTERN
 # Beside what a path may hold, the separators of scheme, port and container.
 _NOT_ESCAPED = "/:@"
 _QUERY = "SELECT * FROM rows WHERE run_id = '{}'"
-# What Spark writes holds times as INT96, which would otherwise pass through nanoseconds: years 1677
-# to 2262.
+# Older files hold times as INT96, which would pass through nanoseconds: years 1677 to 2262.
 _WHOLE_YEARS = "SET datafusion.execution.parquet.coerce_int96 = 'us'"
 
 

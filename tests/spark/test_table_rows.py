@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,16 @@ def asked_of_spark(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(table_rows, "_by_spark", ask)
     return asked
+
+
+@pytest.fixture
+def time_kind(spark: SparkSession, kind: str) -> Iterator[None]:
+    """Times in Spark's Parquet files as they are now, or as in older lakes."""
+    name = "spark.sql.parquet.outputTimestampType"
+    assert spark.conf.get(name) == "TIMESTAMP_MICROS"
+    spark.conf.set(name, kind)
+    yield
+    spark.conf.set(name, "TIMESTAMP_MICROS")
 
 
 def rows(spark: SparkSession, uri: str, *alternatives: table_rows.Condition) -> list[Any]:
@@ -126,7 +137,8 @@ def test_a_condition_of_many_values_is_left_to_spark(
     assert asked_of_spark == [table]
 
 
-@pytest.mark.usefixtures("delta_rs_only")
+@pytest.mark.usefixtures("delta_rs_only", "time_kind")
+@pytest.mark.parametrize("kind", ["TIMESTAMP_MICROS", "INT96"])
 def test_a_time_of_any_year_is_read_as_spark_wrote_it(spark: SparkSession, tmp_path: Path) -> None:
     years = ("0001-01-01", "1601-01-01", "1969-12-31", "2300-06-01", "9999-12-31")
     written = ", ".join(f"timestamp'{day} 12:34:56.789012'" for day in years)

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType, TimestampType
 
@@ -148,8 +148,9 @@ def _merge(lake: Lake, rows: pa.Table) -> CommitResult:
     values: dict[str, str | Column] = {name: F.col(f"new.{name}") for name in CAPTIONS.names}
     before = table_version(lake.spark, lake.captions_uri)
     table = DeltaTable.forPath(lake.spark, lake.captions_uri).alias("old")
+    frame = lake.spark.createDataFrame(rows, schema=_ROWS)
     (result,) = (
-        table.merge(_frame(lake, rows).coalesce(1).alias("new"), same_row)
+        table.merge(frame.coalesce(1).alias("new"), same_row)
         .whenMatchedUpdate(condition=_is_stale(), set=values)
         .whenNotMatchedInsert(values=values)
         .execute()
@@ -172,10 +173,6 @@ def _is_stale() -> Column:
         & (F.col("new.status") == F.lit("captioned"))
     )
     return seen_stale | older | worse
-
-
-def _frame(lake: Lake, rows: pa.Table) -> DataFrame:
-    return lake.spark.createDataFrame(rows, schema=_ROWS)
 
 
 def retried(commit: Callable[[], T]) -> T:

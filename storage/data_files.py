@@ -7,6 +7,7 @@ table before a commit names it (`storage.delta_log`).
 
 from __future__ import annotations
 
+import json
 import random
 import string
 import time
@@ -65,7 +66,7 @@ def write_data_files(
                 "modificationTime": int(time.time() * 1000),
                 "dataChange": True,
                 "tags": None,
-                "stats": statistics(content.select(told_names)),
+                "stats": json.dumps(statistics(content.select(told_names))),
             }
         )
     return actions

@@ -9,7 +9,7 @@ with the table; its transaction can (docs/decisions has the measurements).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -51,10 +51,7 @@ def table_metadata(spark: SparkSession, uri: str) -> tuple[dict[str, str], Struc
 
     `DeltaTable.detail` counts the table's files for it, which takes a new session seconds.
     """
-    metadata = _snapshot(spark, uri).metadata()
-    as_java = jvm(spark).scala.jdk.javaapi.CollectionConverters.asJava
-    properties = {str(key): str(value) for key, value in as_java(metadata.configuration()).items()}
-    return properties, StructType.fromJson(json.loads(metadata.schemaString()))
+    return _described(spark, _snapshot(spark, uri).metadata())
 
 
 def write_checkpoint(spark: SparkSession, uri: str) -> None:
@@ -72,39 +69,35 @@ def stage_rows(spark: SparkSession, uri: str, rows: pa.Table, schema: StructType
         schema: the columns of this software's table.
     """
     snapshot = _snapshot(spark, uri)
-    told = _told_columns(snapshot, schema)
+    told = _told_columns(spark, snapshot, schema)
     if told is None or spark._jsc.hadoopConfiguration().get(_ENCRYPTION) is not None:
         frame = spark.createDataFrame(rows, schema).coalesce(1)
         return _delta_log(spark, uri).startTransaction().writeFiles(frame._jdf)
     rows = rows.cast(to_arrow_schema(schema, timezone="UTC"))
     partition = snapshot.metadata().partitionColumns().head()
-    java = jvm(spark)
-    kind, actions = java.org.apache.spark.sql.delta.actions.Action, java.java.util.ArrayList()
-    for file in write_data_files(spark, uri, rows, partition=partition, told=told):
-        add = file | {"stats": json.dumps(file["stats"])}
-        actions.add(kind.fromJson(json.dumps({"add": add})))
-    return java.scala.jdk.javaapi.CollectionConverters.asScala(actions).toList()
+    action = jvm(spark).org.apache.spark.sql.delta.actions.Action
+    files = write_data_files(spark, uri, rows, partition=partition, told=told)
+    return _as_scala(spark, (action.fromJson(json.dumps({"add": file})) for file in files))
 
 
-def _told_columns(snapshot: Any, schema: StructType) -> frozenset[str] | None:
+def _told_columns(spark: SparkSession, snapshot: Any, schema: StructType) -> frozenset[str] | None:
     """Return the columns that the log tells of; None where only Spark knows how to write the table.
 
-    That is a table to which somebody gave other columns, or one of the features that change what a
-    writer must do: renamed columns, constraints, a feed of changes.
+    That is a table to which somebody gave other columns, conditions on them, or one of the features
+    that change what a writer must do: renamed columns, constraints, a feed of changes.
     """
     metadata = snapshot.metadata()
-    found = StructType.fromJson(json.loads(metadata.schemaString()))
-    names = metadata.configuration().get(_TOLD_PROPERTY)
+    properties, found = _described(spark, metadata)
     if (
         snapshot.protocol().minWriterVersion() > _PLAIN_WRITER_VERSION
         or [(one.name, one.dataType, one.nullable) for one in found]
         != [(one.name, one.dataType, one.nullable) for one in schema]
         or any(set(one.metadata) - {"comment"} for one in found)
         or metadata.partitionColumns().size() != 1
-        or names.isEmpty()
+        or _TOLD_PROPERTY not in properties
     ):
         return None
-    told = frozenset(str(names.get()).split(","))
+    told = frozenset(properties[_TOLD_PROPERTY].split(","))
     can_be_told = {one.name for one in schema if isinstance(one.dataType, AtomicType)}
     return told if told <= can_be_told - {metadata.partitionColumns().head()} else None
 
@@ -180,12 +173,24 @@ def _actions(spark: SparkSession, uri: str, version: int) -> list[dict[str, Any]
 
 
 def _removals(spark: SparkSession, files: Any) -> Any:
-    """Return, as a Scala sequence, what takes data files out of the table."""
-    converters = jvm(spark).scala.jdk.javaapi.CollectionConverters
-    removed = jvm(spark).java.util.ArrayList()
-    for file in converters.asJava(files):
-        removed.add(file.remove())
-    return converters.asScala(removed)
+    """Return, as a Scala list, what takes data files out of the table."""
+    as_java = jvm(spark).scala.jdk.javaapi.CollectionConverters.asJava
+    return _as_scala(spark, (file.remove() for file in as_java(files)))
+
+
+def _as_scala(spark: SparkSession, actions: Iterable[Any]) -> Any:
+    """Return Java objects as a Scala list."""
+    listed = jvm(spark).java.util.ArrayList()
+    for action in actions:
+        listed.add(action)
+    return jvm(spark).scala.jdk.javaapi.CollectionConverters.asScala(listed).toList()
+
+
+def _described(spark: SparkSession, metadata: Any) -> tuple[dict[str, str], StructType]:
+    """Return properties and columns out of a snapshot's metadata."""
+    as_java = jvm(spark).scala.jdk.javaapi.CollectionConverters.asJava
+    properties = {str(key): str(value) for key, value in as_java(metadata.configuration()).items()}
+    return properties, StructType.fromJson(json.loads(metadata.schemaString()))
 
 
 def _snapshot(spark: SparkSession, uri: str) -> Any:

@@ -215,6 +215,7 @@ def _save(lake: Lake, records: Sequence[RunRecord]) -> None:
 
 
 def _arrow(records: Sequence[RunRecord]) -> pa.Table:
+    """Return the table's rows; from Python objects, Spark would start a Python worker for them."""
     rows = [asdict(record) for record in records]
     for row in rows:
         for name in ("reasons", "stage_seconds"):

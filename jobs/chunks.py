@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from conf.settings import MEBIBYTE, CaptionSettings
 from udfs.caption import in_groups
 
-EARLY_CHUNKS = 2
 CHUNK_FILES, CHUNK_BYTES = 2048, 1024 * MEBIBYTE
 SLOT_BYTES = 256 * MEBIBYTE
 
@@ -24,9 +23,8 @@ class Chunk:
 
     Attributes:
         files: rows of the pending listing, `path, batch, file_size_bytes, mtime, …`.
-        is_awaited: whether somebody waits for the ends of its tasks, so that they should be short.
-            The commit of the first chunk waits for a slot that a task of the second holds, and at
-            the end of the last the other slots have nothing left to do.
+        is_awaited: whether somebody waits for the ends of its tasks, so that they should be short:
+            for the first captions of a run, and at its end, when other slots have nothing to do.
     """
 
     files: pa.Table
@@ -64,7 +62,7 @@ def plan_chunks(
     start, number, limit = 0, 1, first_files
     while start < len(sizes):
         stop = _chunk_end(sizes, start, max_files=limit, max_bytes=max_bytes)
-        is_awaited = number <= EARLY_CHUNKS or stop == len(sizes)
+        is_awaited = number == 1 or stop == len(sizes)
         yield Chunk(ordered.slice(start, stop - start), is_awaited)
         start, number, limit = stop, number + 1, max_files
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from conf.settings import WorkerSettings
 from jobs.chunks import Chunk, assign_units
@@ -20,9 +21,10 @@ from storage.hadoop import JAVA_ERRORS
 from storage.unreadable import unreadable_among
 from udfs.budget import Account, ignore
 from udfs.caption import CaptionPlan, CaptionWorker, ShippedModel, as_batch, exclude_nothing
-from udfs.outcome import OUTCOME_DDL, OUTCOME_SCHEMA, Outcome
+from udfs.outcome import OUTCOME_SCHEMA, Outcome
 
 SHORT_TASK_FILES = 64
+_OUTCOMES = from_arrow_schema(OUTCOME_SCHEMA)  # a new session takes long to parse the same in SQL
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Inference:
         units = assign_units(chunk.files, unit_files=unit_files, slots=task_slots(self.spark))
         frame, source = files.assign(units)
         worker = CaptionWorker(source, self.plan, self.memory.snapshot(), self.account)
-        return frame.mapInArrow(worker, OUTCOME_DDL).toArrow().cast(OUTCOME_SCHEMA)
+        return frame.mapInArrow(worker, _OUTCOMES).toArrow().cast(OUTCOME_SCHEMA)
 
     def without_known_images(self) -> Inference:
         """Return the same inference, which also infers images that have a caption already."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
@@ -18,8 +18,9 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import AtomicType, StructType
 
 from storage.data_files import write_data_files
-from storage.hadoop import is_java_error, jvm, read_text
+from storage.hadoop import is_java_error, java_class, read_text
 
+_DELTA = "org.apache.spark.sql.delta"
 _PLAIN_WRITER_VERSION = 2  # of Delta's protocol: beyond it, features change how a table is written
 _ENCRYPTION = "parquet.crypto.factory.class"  # of Hadoop's configuration; Spark's files heed it
 _TOLD_PROPERTY = "delta.dataSkippingStatsColumns"
@@ -46,12 +47,20 @@ def table_version(spark: SparkSession, uri: str) -> int:
     return int(_snapshot(spark, uri).version())
 
 
-def table_metadata(spark: SparkSession, uri: str) -> tuple[dict[str, str], StructType]:
-    """Return a Delta table's properties and columns.
+class Metadata(NamedTuple):
+    """What a Delta table's log says of the table."""
+
+    properties: dict[str, str]
+    columns: StructType
+    partitions: list[str]
+
+
+def table_metadata(spark: SparkSession, uri: str) -> Metadata:
+    """Return what a Delta table's log says of the table.
 
     `DeltaTable.detail` counts the table's files for it, which takes a new session seconds.
     """
-    return _described(spark, _snapshot(spark, uri).metadata())
+    return _metadata(_snapshot(spark, uri))
 
 
 def write_checkpoint(spark: SparkSession, uri: str) -> None:
@@ -69,37 +78,37 @@ def stage_rows(spark: SparkSession, uri: str, rows: pa.Table, schema: StructType
         schema: the columns of this software's table.
     """
     snapshot = _snapshot(spark, uri)
-    told = _told_columns(spark, snapshot, schema)
+    metadata = _metadata(snapshot)
+    told = _told_columns(snapshot, metadata, schema)
     if told is None or spark._jsc.hadoopConfiguration().get(_ENCRYPTION) is not None:
         frame = spark.createDataFrame(rows, schema).coalesce(1)
         return _delta_log(spark, uri).startTransaction().writeFiles(frame._jdf)
     rows = rows.cast(to_arrow_schema(schema, timezone="UTC"))
-    partition = snapshot.metadata().partitionColumns().head()
-    action = jvm(spark).org.apache.spark.sql.delta.actions.Action
+    (partition,) = metadata.partitions
     files = write_data_files(spark, uri, rows, partition=partition, told=told)
+    action = java_class(spark, f"{_DELTA}.actions.Action")
     return _as_scala(spark, (action.fromJson(json.dumps({"add": file})) for file in files))
 
 
-def _told_columns(spark: SparkSession, snapshot: Any, schema: StructType) -> frozenset[str] | None:
+def _told_columns(snapshot: Any, metadata: Metadata, schema: StructType) -> frozenset[str] | None:
     """Return the columns that the log tells of; None where only Spark knows how to write the table.
 
     That is a table to which somebody gave other columns, conditions on them, or one of the features
     that change what a writer must do: renamed columns, constraints, a feed of changes.
     """
-    metadata = snapshot.metadata()
-    properties, found = _described(spark, metadata)
+    properties, found, partitions = metadata
     if (
         snapshot.protocol().minWriterVersion() > _PLAIN_WRITER_VERSION
         or [(one.name, one.dataType, one.nullable) for one in found]
         != [(one.name, one.dataType, one.nullable) for one in schema]
         or any(set(one.metadata) - {"comment"} for one in found)
-        or metadata.partitionColumns().size() != 1
+        or len(partitions) != 1
         or _TOLD_PROPERTY not in properties
     ):
         return None
     told = frozenset(properties[_TOLD_PROPERTY].split(","))
     can_be_told = {one.name for one in schema if isinstance(one.dataType, AtomicType)}
-    return told if told <= can_be_told - {metadata.partitionColumns().head()} else None
+    return told if told <= can_be_told - {*partitions} else None
 
 
 def commit_staged(
@@ -174,35 +183,35 @@ def _actions(spark: SparkSession, uri: str, version: int) -> list[dict[str, Any]
 
 def _removals(spark: SparkSession, files: Any) -> Any:
     """Return, as a Scala list, what takes data files out of the table."""
-    as_java = jvm(spark).scala.jdk.javaapi.CollectionConverters.asJava
-    return _as_scala(spark, (file.remove() for file in as_java(files)))
+    return _as_scala(spark, (files.apply(number).remove() for number in range(files.size())))
 
 
 def _as_scala(spark: SparkSession, actions: Iterable[Any]) -> Any:
     """Return Java objects as a Scala list."""
-    listed = jvm(spark).java.util.ArrayList()
+    listed = java_class(spark, "java.util.ArrayList")()
     for action in actions:
         listed.add(action)
-    return jvm(spark).scala.jdk.javaapi.CollectionConverters.asScala(listed).toList()
+    converters = java_class(spark, "scala.jdk.javaapi.CollectionConverters")
+    return converters.asScala(listed).toList()
 
 
-def _described(spark: SparkSession, metadata: Any) -> tuple[dict[str, str], StructType]:
-    """Return properties and columns out of a snapshot's metadata."""
-    as_java = jvm(spark).scala.jdk.javaapi.CollectionConverters.asJava
-    properties = {str(key): str(value) for key, value in as_java(metadata.configuration()).items()}
-    return properties, StructType.fromJson(json.loads(metadata.schemaString()))
+def _metadata(snapshot: Any) -> Metadata:
+    """Return a snapshot's metadata, in one trip to the JVM."""
+    told = json.loads(snapshot.metadata().json())["metaData"]
+    columns = StructType.fromJson(json.loads(told["schemaString"]))
+    return Metadata(told["configuration"], columns, told["partitionColumns"])
 
 
 def _snapshot(spark: SparkSession, uri: str) -> Any:
-    none = jvm(spark).scala.Option.empty()
+    none = java_class(spark, "scala.Option").empty()
     return _delta_log(spark, uri).update(False, none, none)
 
 
 def _delta_log(spark: SparkSession, uri: str) -> Any:
-    return jvm(spark).org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, uri)
+    return java_class(spark, f"{_DELTA}.DeltaLog").forTable(spark._jsparkSession, uri)
 
 
 def _append_operation(spark: SparkSession) -> Any:
-    java = jvm(spark)
-    write = getattr(java.org.apache.spark.sql.delta, "DeltaOperations$Write")
-    return write(java.org.apache.spark.sql.SaveMode.Append, *[java.scala.Option.empty()] * 8)
+    write = java_class(spark, f"{_DELTA}.DeltaOperations$Write")
+    append = java_class(spark, "org.apache.spark.sql.SaveMode").Append
+    return write(append, *[java_class(spark, "scala.Option").empty()] * 8)

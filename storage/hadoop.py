@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from py4j.java_gateway import JavaClass
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -15,19 +16,25 @@ from conf.errors import CaptionlakeError
 
 JAVA_ERRORS = (Py4JError, PySparkException)
 """What Spark, Delta and Hadoop raise in Python, or the bridge to them when the JVM is gone."""
+_WITH_CHECKSUMS = "org.apache.hadoop.fs.LocalFileSystem"
 _CLASS_PREFIX = re.compile(r"^(?:[\w$]+\.)+(?P<name>[\w$]+): ")
 _TRACEBACK = "Traceback (most recent call last)"
 _CONDITION_PREFIX = re.compile(r"^\[[A-Z0-9_.]+\] ")
 
 
-def jvm(spark: SparkSession) -> Any:
-    """Return py4j's view of the driver's JVM."""
-    return spark._jvm
+def java_class(spark: SparkSession, name: str) -> Any:
+    """Return a class of the driver's JVM by its full name, such as `java.util.ArrayList`.
+
+    Of `spark._jvm.java.util.ArrayList` py4j asks for each part of the name, and the JVM looks for
+    `java` and `java.util` as classes in every jar: two milliseconds for what needs no trip at all.
+    """
+    gateway: Any = spark.sparkContext._gateway
+    return JavaClass(name, gateway._gateway_client)
 
 
 def hadoop_path(spark: SparkSession, path: str) -> Any:
     """Return the text as an org.apache.hadoop.fs.Path."""
-    return jvm(spark).org.apache.hadoop.fs.Path(path)
+    return java_class(spark, "org.apache.hadoop.fs.Path")(path)
 
 
 def file_system(spark: SparkSession, path: str) -> Any:
@@ -48,11 +55,12 @@ def write_text(spark: SparkSession, path: str, text: str) -> None:
 
 def file_creator(spark: SparkSession, folder: str) -> Callable[[str, bytes], None]:
     """Return what writes a new file of a few MB at most, given its path in the folder and bytes."""
-    java, system, base = jvm(spark), file_system(spark, folder), hadoop_path(spark, folder)
-    if java.java.lang.Class.forName("org.apache.hadoop.fs.LocalFileSystem").isInstance(system):
+    system, base = file_system(spark, folder), hadoop_path(spark, folder)
+    with_checksums = java_class(spark, "java.lang.Class").forName(_WITH_CHECKSUMS)
+    if with_checksums.isInstance(system):
         # With checksums, a file that can't be written, on a full disk say, would stay open.
         system = system.getRawFileSystem()
-    path = java.org.apache.hadoop.fs.Path
+    path = java_class(spark, "org.apache.hadoop.fs.Path")
 
     def create(name: str, data: bytes) -> None:
         _write(system.create(path(base, name), False), data)
@@ -127,7 +135,8 @@ def list_times(spark: SparkSession, folder: str) -> dict[str, int]:
 
 def java_strings(spark: SparkSession, texts: Sequence[str]) -> Any:
     """Return a Java array of non-empty texts, handed over in one piece."""
-    return jvm(spark).org.apache.hadoop.util.StringUtils.getStrings("\0".join(texts), "\0")
+    strings = java_class(spark, "org.apache.hadoop.util.StringUtils")
+    return strings.getStrings("\0".join(texts), "\0")
 
 
 def causes(error: BaseException) -> Iterator[tuple[str, str]]:

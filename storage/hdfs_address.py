@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from conf.filesystem import HdfsAddress
-from storage.hadoop import file_system, jvm
+from storage.hadoop import file_system, java_class
 
 _PROPERTIES = ("dfs.client.use.datanode.hostname", "dfs.data.transfer.protection")
 _TIMEOUT = "dfs.client.socket-timeout"
@@ -28,7 +28,7 @@ def hdfs_address(spark: SparkSession, paths: Sequence[str]) -> HdfsAddress | Non
         return None
     system = file_system(spark, paths[0])
     settings = system.getConf()
-    users: Any = jvm(spark).org.apache.hadoop.security.UserGroupInformation
+    users: Any = java_class(spark, "org.apache.hadoop.security.UserGroupInformation")
     if (
         system.getClass().getSimpleName() != "DistributedFileSystem"
         or users.isSecurityEnabled()

@@ -13,7 +13,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from conf.filesystem import LOCAL_SCHEME, text_of_local
-from storage.hadoop import jvm
+from storage.hadoop import java_class
 
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
@@ -25,7 +25,7 @@ def glob_local(spark: SparkSession, pattern: str) -> list[str]:
         OSError: a folder may not be listed.
         Py4JJavaError: the pattern is none.
     """
-    expander = jvm(spark).org.apache.hadoop.fs.GlobExpander
+    expander = java_class(spark, "org.apache.hadoop.fs.GlobExpander")
     alternatives = [str(one) for one in expander.expand(pattern.removeprefix(LOCAL_SCHEME))]
     return [text_of_local(path) for one in alternatives for path in _matches(spark, one)]
 
@@ -33,7 +33,7 @@ def glob_local(spark: SparkSession, pattern: str) -> list[str]:
 def _matches(spark: SparkSession, pattern: str) -> list[str]:
     found = ["/"]
     for component in filter(None, pattern.split("/")):
-        compiled = jvm(spark).org.apache.hadoop.fs.GlobPattern(component)
+        compiled = java_class(spark, "org.apache.hadoop.fs.GlobPattern")(component)
         if compiled.hasWildcard():
             names = re.compile(str(compiled.compiled().pattern()), re.DOTALL)
             found = list(_children(found, names))

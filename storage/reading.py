@@ -17,7 +17,7 @@ from pyspark.sql.classic.column import Column as ClassicColumn
 from storage.hadoop import (
     failure_to_read,
     is_java_error,
-    jvm,
+    java_class,
     one_line,
     path_exists,
 )
@@ -100,9 +100,10 @@ class BinaryReader:
 
     def _is_one_of(self, uris: Sequence[str]) -> ClassicColumn:
         """Return a condition that prunes files before they are opened, built in one call."""
-        java = jvm(self._spark)
-        values = java.org.apache.hadoop.util.StringUtils.getStringCollection("\0".join(uris), "\0")
-        column = java.org.apache.spark.sql.functions.col("_metadata.file_path")
+        strings = java_class(self._spark, "org.apache.hadoop.util.StringUtils")
+        values = strings.getStringCollection("\0".join(uris), "\0")
+        functions = java_class(self._spark, "org.apache.spark.sql.functions")
+        column = functions.col("_metadata.file_path")
         return ClassicColumn(column.isInCollection(values))
 
 
@@ -117,7 +118,7 @@ def top_folders(folders: set[str]) -> list[str]:
 
 def _uris_by_path(spark: SparkSession, files: DataFrame) -> dict[str, str]:
     """Return each file's percent-encoded form, in which Spark compares it, by its path."""
-    strings: Any = jvm(spark).org.apache.hadoop.util.StringUtils
+    strings: Any = java_class(spark, "org.apache.hadoop.util.StringUtils")
     joined = str(strings.join("\0", files._jdf.inputFiles()))
     return {unquote(uri): uri for uri in joined.split("\0") if uri}
 

@@ -14,7 +14,14 @@ from pyspark.sql import SparkSession
 
 from conf.filesystem import clamp_mtime
 from storage.entries import FileEntry, is_hidden
-from storage.hadoop import JAVA_ERRORS, file_system, hadoop_path, is_java_error, java_strings, jvm
+from storage.hadoop import (
+    JAVA_ERRORS,
+    file_system,
+    hadoop_path,
+    is_java_error,
+    java_class,
+    java_strings,
+)
 
 FOLDERS_PER_CALL = 500  # bounds the JVM's memory
 
@@ -59,7 +66,7 @@ def walk_remote(spark: SparkSession, folder: str) -> Iterator[FileEntry]:
 
 
 def _list_folders(spark: SparkSession, folders: Sequence[str]) -> list[FileEntry]:
-    texts = jvm(spark).org.apache.hadoop.util.StringUtils
+    texts = java_class(spark, "org.apache.hadoop.util.StringUtils")
     paths = texts.stringToPath(java_strings(spark, folders))
     try:
         return _transfer(spark, file_system(spark, folders[0]).listStatus(paths))
@@ -73,15 +80,15 @@ def _list_folders(spark: SparkSession, folders: Sequence[str]) -> list[FileEntry
 
 def _transfer(spark: SparkSession, statuses: Any) -> list[FileEntry]:
     """Bring a Java array of FileStatus over in one piece."""
-    java, count = jvm(spark), len(statuses)
+    count = len(statuses)
     # py4j doesn't take FileStatus[] for Writable[], though Java does.
     gateway: Any = spark.sparkContext._gateway
-    writables = gateway.new_array(java.org.apache.hadoop.io.Writable, count)
-    java.java.lang.System.arraycopy(statuses, 0, writables, 0, count)
-    kind = java.java.lang.Class.forName("org.apache.hadoop.fs.FileStatus")
-    buffer = java.java.io.ByteArrayOutputStream()
-    java.org.apache.hadoop.io.ArrayWritable(kind, writables).write(
-        java.java.io.DataOutputStream(buffer)
+    writables = gateway.new_array(java_class(spark, "org.apache.hadoop.io.Writable"), count)
+    java_class(spark, "java.lang.System").arraycopy(statuses, 0, writables, 0, count)
+    kind = java_class(spark, "java.lang.Class").forName("org.apache.hadoop.fs.FileStatus")
+    buffer = java_class(spark, "java.io.ByteArrayOutputStream")()
+    java_class(spark, "org.apache.hadoop.io.ArrayWritable")(kind, writables).write(
+        java_class(spark, "java.io.DataOutputStream")(buffer)
     )
     return parse_statuses(bytes(buffer.toByteArray()))
 

@@ -43,11 +43,11 @@ def open_table(
     if not DeltaTable.isDeltaTable(spark, uri):
         _refuse_strangers(spark, uri)
         _create(spark, uri, schema, partition, batch_depth)
-    properties, columns = table_metadata(spark, uri)
+    properties, columns, _ = table_metadata(spark, uri)
     if _check_version(uri, properties) < SCHEMA_VERSION:
         _check_columns(uri, columns, schema, may_lack=True)
         _upgrade(spark, uri, schema, partition)
-        properties, columns = table_metadata(spark, uri)
+        properties, columns, _ = table_metadata(spark, uri)
     _check_columns(uri, columns, schema)
     return properties
 
@@ -147,13 +147,16 @@ def _upgrade(spark: SparkSession, uri: str, schema: StructType, partition: str |
         table = uri.replace("`", "``")
         spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ({values})")
     except JAVA_ERRORS as error:
-        if not is_conflict(error) or _version_of(table_metadata(spark, uri)[0]) != SCHEMA_VERSION:
+        if (
+            not is_conflict(error)
+            or _version_of(table_metadata(spark, uri).properties) != SCHEMA_VERSION
+        ):
             raise
     log.info("%s was upgraded to schema version %d", uri, SCHEMA_VERSION)
 
 
 def _add_columns(spark: SparkSession, uri: str, schema: StructType) -> None:
-    if set(schema.names) <= set(table_metadata(spark, uri)[1].names):
+    if set(schema.names) <= set(table_metadata(spark, uri).columns.names):
         return
     nothing = spark.createDataFrame([], schema).write.format("delta").mode("append")
     nothing.option("mergeSchema", "true").save(uri)

@@ -20,7 +20,7 @@ from storage.hadoop import (
     file_system,
     hadoop_path,
     is_java_error,
-    jvm,
+    java_class,
     one_line,
 )
 
@@ -69,7 +69,7 @@ def _blamed_path(error: BaseException) -> str:
 
 def _is_denied(spark: SparkSession, path: str) -> bool:
     """Ask the filesystem for the permission alone, which opens nothing."""
-    read = jvm(spark).org.apache.hadoop.fs.permission.FsAction.READ
+    read = java_class(spark, "org.apache.hadoop.fs.permission.FsAction").READ
     try:
         file_system(spark, path).access(hadoop_path(spark, path), read)
     except JAVA_ERRORS as error:

@@ -28,11 +28,6 @@ OUTCOME_SCHEMA = pa.schema(
         ("inferred", pa.bool_()),
     ]
 )
-OUTCOME_DDL = (
-    "path string, image_id string, read_bytes bigint, read_mtime timestamp, width int, height int,"
-    " format string, status string, reason string, detail string, caption string, score double,"
-    " captioned_at timestamp, inferred boolean"
-)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
+from pyspark.sql.types import LongType, StructField, StructType
 
 from udfs.budget import seconds_to_first_task
+
+_NUMBERS = StructType([StructField("id", LongType())])
 
 
 def start_python(spark: SparkSession) -> None:
@@ -15,7 +18,7 @@ def start_python(spark: SparkSession) -> None:
 
     The task's worker stays, and the next ones are forks of the daemon.
     """
-    spark.range(0, 1, 1, 1).mapInArrow(_pass_on, "id bigint").collect()
+    spark.range(0, 1, 1, 1).mapInArrow(_pass_on, _NUMBERS).toArrow()
 
 
 def _pass_on(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

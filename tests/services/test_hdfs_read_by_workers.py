@@ -159,10 +159,7 @@ def test_with_kerberos_spark_reads(
     spark: SparkSession, hdfs: Hdfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users = SimpleNamespace(isSecurityEnabled=lambda: True)
-    security = SimpleNamespace(UserGroupInformation=users)
-    apache = SimpleNamespace(hadoop=SimpleNamespace(security=security))
-    java = SimpleNamespace(org=SimpleNamespace(apache=apache))
-    monkeypatch.setattr("storage.hdfs_address.jvm", lambda _: java)
+    monkeypatch.setattr("storage.hdfs_address.java_class", lambda _, __: users)
     assert hdfs_address(spark, [f"{hdfs.uri}/a"]) is None
 
 

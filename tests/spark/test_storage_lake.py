@@ -39,7 +39,7 @@ def test_a_new_lake_has_both_tables_with_their_columns_described(lake: Lake) -> 
         assert table.metadata().partition_columns == [partition]
         found = lake.spark.read.format("delta").load(uri).schema
         assert all(field.metadata["comment"] for field in found)
-        assert table_metadata(lake.spark, uri)[0]["delta.isolationLevel"] == "Serializable"
+        assert table_metadata(lake.spark, uri).properties["delta.isolationLevel"] == "Serializable"
 
 
 def test_an_existing_lake_keeps_its_batch_depth(lake: Lake) -> None:
@@ -122,7 +122,7 @@ def test_a_lake_of_an_older_version_gets_what_it_lacks_and_keeps_its_rows(lake: 
     (row,) = opened.captions().collect()
     assert (row.path, row.tries) == ("file:/in/a/1", None)
     for uri in (lake.captions_uri, lake.runs_uri):
-        properties, _ = table_metadata(lake.spark, uri)
+        properties = table_metadata(lake.spark, uri).properties
         assert properties["captionlake.schema_version"] == "3"
         assert properties["delta.randomizeFilePrefixes"] == "true"
         assert "path" not in properties["delta.dataSkippingStatsColumns"].split(",")
@@ -139,7 +139,7 @@ def test_an_older_table_with_a_column_of_another_type_is_refused_and_left_alone(
     writer = frame.write.format("delta").mode("append").option("mergeSchema", "true")
     writer.save(lake.captions_uri)
     assert "column score" in refusal(lake.spark, lake.uri)
-    properties, _ = table_metadata(lake.spark, lake.captions_uri)
+    properties = table_metadata(lake.spark, lake.captions_uri).properties
     assert properties["captionlake.schema_version"] == "1"
 
 

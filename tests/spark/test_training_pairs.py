@@ -19,7 +19,7 @@ from jobs.training_pairs import read_pairs, with_content
 from jobs.training_shards import TrainingData, make_shards, open_shards, stream_rows
 from storage.excluded import IMAGE, PATH, Exclusions, digest_of
 from storage.exclusions import is_excluded
-from storage.hadoop import jvm
+from storage.hadoop import java_class
 from tests.services.submitting import wait_until
 
 SIDE = 16
@@ -320,7 +320,7 @@ def test_what_was_streamed_is_not_kept_in_the_driver(spark: SparkSession) -> Non
 
 def used_heap(spark: SparkSession) -> int:
     """Bytes that the JVM can't free."""
-    system = jvm(spark).java.lang.System
+    system = java_class(spark, "java.lang.System")
     system.gc()
-    runtime = jvm(spark).java.lang.Runtime.getRuntime()
+    runtime = java_class(spark, "java.lang.Runtime").getRuntime()
     return int(runtime.totalMemory() - runtime.freeMemory())

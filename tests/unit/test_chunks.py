@@ -63,4 +63,4 @@ def test_no_pending_files_make_no_chunk() -> None:
 def test_tasks_are_awaited_at_the_beginning_and_at_the_end_of_a_run() -> None:
     files = pending(*((f"f{index}", "b", index) for index in range(10)))
     chunks = list(plan_chunks(files, max_files=2, max_bytes=10**9, first_files=2))
-    assert [chunk.is_awaited for chunk in chunks] == [True, True, False, False, True]
+    assert [chunk.is_awaited for chunk in chunks] == [True, False, False, False, True]

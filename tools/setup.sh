@@ -9,6 +9,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P) # as spark-submit.sh na
 cd "$root"
 source tools/prerequisites.sh
 readonly LOG=$root/.cache/setup.log
+readonly START_UP=tools/compiled_pyspark.pth # each start of the environment's Python heeds it
 readonly -A EXTRAS=([run]=train [dev]=train,dev [bench]=train,bench [gpu]=train,gpu)
 
 main() {
@@ -46,7 +47,7 @@ take_turn() {
 }
 
 # What the environment was made from, and where: its scripts hold absolute paths.
-wanted() { cat setup.py constraints.txt <(pwd) | sha256sum; }
+wanted() { cat setup.py constraints.txt "$START_UP" <(pwd) | sha256sum; }
 
 environment_is_current() {
   local stamp=.venv/.captionlake-$1
@@ -64,6 +65,7 @@ make_environment() {
   pwd >.venv/.made-in
   rm -f .venv/.captionlake-* # of other profiles, whose packages change with these
   install_packages "$extras" || explain_failure
+  cp "$START_UP" "$(dirname "$SPARK_FOLDER")"
   wanted | tee .venv/.captionlake-run >".venv/.captionlake-$1" # each holds what run needs
   say "The environment is ready after $((SECONDS - started)) s."
 }

@@ -17,7 +17,7 @@ from models.reasons import Reason
 from storage.hdfs_address import hdfs_address
 from storage.paths import is_local
 from storage.reading import FEW_FILES, BinaryReader
-from udfs.hdfs_files import LEAST_READERS, AssignedHdfsFiles
+from udfs.hdfs_files import LEAST_READERS, AssignedHdfsFiles, files_ahead
 from udfs.sources import AssignedLocalFiles, Source, content_rows
 
 log = logging.getLogger("captionlake")
@@ -30,8 +30,13 @@ Units = Sequence[Sequence[str]]
 class Files(Protocol):
     """Files that a run reads."""
 
-    def assign(self, units: Units) -> tuple[DataFrame, Source]:
-        """Return a frame with a partition for each unit's paths, and what makes files of it."""
+    def assign(self, units: Units, *, largest_bytes: int) -> tuple[DataFrame, Source]:
+        """Return a frame with a partition for each unit's paths, and what makes files of it.
+
+        Args:
+            units: the paths of each task.
+            largest_bytes: listed size of the largest of these files.
+        """
 
 
 class LocalFiles:
@@ -41,7 +46,7 @@ class LocalFiles:
         self._spark = spark
         self._max_file_bytes = max_file_bytes
 
-    def assign(self, units: Units) -> tuple[DataFrame, Source]:
+    def assign(self, units: Units, *, largest_bytes: int) -> tuple[DataFrame, Source]:  # noqa: ARG002
         """See `Files`."""
         return numbers(self._spark, units), AssignedLocalFiles(units, self._max_file_bytes)
 
@@ -54,7 +59,7 @@ class SparkFiles:
         self._paths = paths
         self._max_file_bytes = max_file_bytes
 
-    def assign(self, units: Units) -> tuple[DataFrame, Source]:
+    def assign(self, units: Units, *, largest_bytes: int) -> tuple[DataFrame, Source]:  # noqa: ARG002
         """See `Files`; Spark packs the files into as many partitions by itself."""
         paths = [path for unit in units for path in unit]
         reader = self._reader_of(paths) if len(paths) <= FEW_FILES else self._of_all
@@ -91,11 +96,17 @@ class HdfsFiles:
         self._max_file_bytes = max_file_bytes
         self._readers = readers
 
-    def assign(self, units: Units) -> tuple[DataFrame, Source]:
+    def assign(self, units: Units, *, largest_bytes: int) -> tuple[DataFrame, Source]:
         """See `Files`; once the workers have failed, Spark reads."""
         if self._are_left_to_spark:
-            return self.by_spark.assign(units)
-        source = AssignedHdfsFiles(units, self._max_file_bytes, self._address, self._readers)
+            return self.by_spark.assign(units, largest_bytes=largest_bytes)
+        source = AssignedHdfsFiles(
+            units,
+            self._max_file_bytes,
+            self._address,
+            self._readers,
+            ahead=files_ahead(largest_bytes, readers=self._readers),
+        )
         return numbers(self._spark, units), source
 
     def learn(self, unread: pa.Table, again: pa.Table, *, of_files: int) -> None:

@@ -93,7 +93,8 @@ class Inference:
         if chunk.is_awaited:
             unit_files = min(unit_files, max(SHORT_TASK_FILES, self.plan.batch_images))
         units = assign_units(chunk.files, unit_files=unit_files, slots=task_slots(self.spark))
-        frame, source = files.assign(units)
+        largest_bytes = pc.max(chunk.files["file_size_bytes"]).as_py() or 0
+        frame, source = files.assign(units, largest_bytes=largest_bytes)
         worker = CaptionWorker(source, self.plan, self.memory.snapshot(), self.account)
         return frame.mapInArrow(worker, _OUTCOMES).toArrow().cast(OUTCOME_SCHEMA)
 

@@ -21,10 +21,12 @@ from typing import Any
 import pyarrow as pa
 
 from conf.filesystem import HdfsAddress, mtime_of
+from conf.settings import MEBIBYTE
 from models.reasons import Reason
 from udfs.sources import Content, SourceFile, too_large
 
 LEAST_READERS = 4
+MOST_AHEAD, MOST_AHEAD_BYTES = 64, 64 * MEBIBYTE
 READ_SECONDS = 60.0  # the client itself waits for ever for a NameNode that doesn't answer
 SLOW_FAILURE_SECONDS = 5.0
 _DETAIL_CHARACTERS = 200
@@ -40,13 +42,16 @@ class AssignedHdfsFiles:
         units: for each unit, the qualified `hdfs:` paths that belong to it.
         max_bytes: larger files stay unread.
         address: where the files lie, and as whom they are read.
-        readers: threads of a task that read; about as many files wait in memory to be decoded.
+        readers: threads of a task that read.
+        ahead: files of a task that are read, or being read, before they are asked for: about a
+            batch, so that reading goes on while the model computes (`files_ahead`).
     """
 
     units: Sequence[Sequence[str]]
     max_bytes: int
     address: HdfsAddress
     readers: int = LEAST_READERS
+    ahead: int = LEAST_READERS
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[SourceFile]:
         """Yield the files of the units in column `id`, while the next ones are being read.
@@ -60,11 +65,17 @@ class AssignedHdfsFiles:
             for path in (path for unit in units for path in self.units[unit]):
                 future = reading.submit(path)
                 ahead.append(SourceFile(path, lambda future=future: reading.result(future)))  # type: ignore[misc]
-                if len(ahead) > self.readers:
-                    yield ahead.popleft()
+                if len(ahead) > self.ahead:
+                    while len(ahead) > self.ahead // 2:
+                        yield ahead.popleft()
             yield from ahead
         finally:
             reading.close()
+
+
+def files_ahead(largest_bytes: int, *, readers: int) -> int:
+    """Return how many files of at most this size to read ahead, within a task's memory for them."""
+    return max(readers, min(MOST_AHEAD, MOST_AHEAD_BYTES // max(1, largest_bytes)))
 
 
 class _TaskReading:

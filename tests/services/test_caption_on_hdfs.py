@@ -214,9 +214,9 @@ def test_a_data_node_lost_after_the_workers_read_is_no_files_fault(
     own_hdfs.lose_blocks([photograph(3)])
     assign = SparkFiles.assign
 
-    def lose_then_assign(self: SparkFiles, units: Any) -> Any:
+    def lose_then_assign(self: SparkFiles, units: Any, *, largest_bytes: int) -> Any:
         own_hdfs.data_node.kill()
-        return assign(self, units)
+        return assign(self, units, largest_bytes=largest_bytes)
 
     monkeypatch.setattr(SparkFiles, "assign", lose_then_assign)
     lake = tmp_path / "lake"

@@ -13,6 +13,7 @@ from models.reasons import Reason
 from udfs.caption import as_batch
 from udfs.outcome import CAPTIONED, Outcome
 
+LARGEST_BYTES = 1000
 READ = Outcome("hdfs://host:8020/read", status=CAPTIONED)
 UNREAD = Outcome("hdfs://host:8020/unread", reason=Reason.UNREADABLE, detail="why")
 
@@ -22,7 +23,8 @@ def table(*outcomes: Outcome) -> pa.Table:
 
 
 class BySpark:
-    def assign(self, units: Any) -> tuple[str, Any]:
+    def assign(self, units: Any, *, largest_bytes: int) -> tuple[str, Any]:
+        assert largest_bytes == LARGEST_BYTES
         return "by Spark", units
 
 
@@ -52,7 +54,7 @@ def test_spark_reads_on_if_it_could_read_most_of_the_chunk(
 ) -> None:
     some = files()
     some.learn(table(*[UNREAD] * unread), table(*[READ] * read_by_spark), of_files=10)
-    chosen: Any = some.assign([["a"]])[0]
+    chosen: Any = some.assign([["a"]], largest_bytes=LARGEST_BYTES)[0]
     assert chosen == reader
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from types import SimpleNamespace
@@ -13,8 +14,9 @@ import pytest
 
 from conf.filesystem import HdfsAddress
 from models.reasons import Reason
+from tests.services.submitting import wait_until
 from udfs import hdfs_files
-from udfs.hdfs_files import AssignedHdfsFiles, read_hdfs
+from udfs.hdfs_files import AssignedHdfsFiles, files_ahead, read_hdfs
 from udfs.sources import Content
 
 ADDRESS = HdfsAddress("hdfs://host:8020", "somebody", ())
@@ -77,6 +79,27 @@ def contents(client: Client, count: int, patch: pytest.MonkeyPatch, **named: Any
 def test_every_file_of_the_units_is_read_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     read = contents(Client(), 11, monkeypatch, readers=3)
     assert [content.data for content in read] == [f"/in/{n}".encode() for n in range(11)]
+
+
+def test_reading_goes_on_while_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client()
+    monkeypatch.setattr(hdfs_files, "client_of", lambda _: client)
+    client.files |= {f"/in/{number}": File(b"bytes") for number in range(20)}
+    paths = [f"{ADDRESS.uri}{name}" for name in client.files]
+    source = AssignedHdfsFiles([paths], 100, ADDRESS, readers=2, ahead=9)
+    files = source(iter([pa.RecordBatch.from_pydict({"id": [0]})]))
+    assert next(files).read().data == b"bytes"
+    wait_until(lambda: len(client.opened) == 10)
+    time.sleep(0.1)
+    assert len(client.opened) == 10  # the one that was asked for, and no more than nine ahead
+    assert len(list(files)) == 19
+
+
+@pytest.mark.parametrize(
+    ("largest_bytes", "files"), [(60_000, 64), (2**22, 16), (2**30, 4), (0, 64)]
+)
+def test_fewer_large_files_are_read_ahead(largest_bytes: int, files: int) -> None:
+    assert files_ahead(largest_bytes, readers=4) == files
 
 
 def test_a_failure_is_one_files_alone(monkeypatch: pytest.MonkeyPatch) -> None:

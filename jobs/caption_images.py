@@ -75,7 +75,11 @@ def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
     required(settings, "input", "lake")
     refuse_misfit(settings.runtime, settings.precision, device=settings.device)
     package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
-    with session(JOB, resolved.environment, stop) as spark:
+    with (
+        session(JOB, resolved.environment, stop) as spark,
+        # It takes a second, as does all that must be known before there is work for it.
+        beside(spark, lambda: None if settings.dry_run else start_python(spark)),
+    ):
         env_local = resolved.environment.is_local
         try:
             scene = set_scene(spark, stop, settings, env_local=env_local)
@@ -144,12 +148,7 @@ def caption(
         with scene.stage("bookkeeping"):
             if dead := beginning.running - claims.live_runs():
                 mark_interrupted(scene.lake, dead)
-        has_work = settled.pending.num_rows > 0
-        with (
-            # The first writing of a session takes a second, and so does starting Python.
-            beside(scene.spark, lambda: start_python(scene.spark) if has_work else None),
-            recorded(scene, settings, stamp, standing=beginning.standing) as record,
-        ):
+        with recorded(scene, settings, stamp, standing=beginning.standing) as record:
             tally = caption_pending(scene, settings, package, stamp, settled.pending)
             with scene.stage("reconcile"):
                 is_retry = beginning.earlier is not None

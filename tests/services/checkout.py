@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+MADE_FROM = ("setup.py", "constraints.txt", "tools/compiled_pyspark.pth")  # the environment
 COPIED = ("spark-submit.sh", "setup.py", "constraints.txt", "tools", "conf")
 
 
@@ -46,7 +47,7 @@ def _borrow_environment(root: Path) -> None:
     (root / ".venv").mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):
         (root / ".venv" / name).symlink_to(Path(sys.prefix) / name)
-    made_from = (root / "setup.py").read_bytes() + (root / "constraints.txt").read_bytes()
+    made_from = b"".join((root / name).read_bytes() for name in MADE_FROM)
     stamp = hashlib.sha256(made_from + os.fsencode(root) + b"\n").hexdigest()
     (root / ".venv" / ".captionlake-run").write_text(f"{stamp}  -\n", encoding="utf-8")
 

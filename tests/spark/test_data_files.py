@@ -104,6 +104,23 @@ def test_the_log_tells_of_them_what_it_tells_of_sparks(
     assert ours == sparks
 
 
+def test_a_commit_searches_no_jar_for_parts_of_names(
+    spark: SparkSession, filled: tuple[str, pa.Table, StructType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, rows, schema = filled
+
+    def refuse(part: Any, name: str) -> Any:
+        raise AssertionError(f"py4j was asked for {name}")
+
+    monkeypatch.setattr("py4j.java_gateway.JVMView.__getattr__", refuse)
+    monkeypatch.setattr("py4j.java_gateway.JavaPackage.__getattr__", refuse)
+    staged = stage_rows(spark, uri, rows, schema)
+    version = commit_staged(spark, uri, staged, may_follow=lambda _: True)
+    instead = stage_rows(spark, uri, rows, schema)
+    again = commit_staged(spark, uri, instead, may_follow=lambda _: True, instead_of=staged)
+    assert (version, again) == (1, 2)
+
+
 def test_every_reader_finds_what_was_written(
     spark: SparkSession, filled: tuple[str, pa.Table, StructType]
 ) -> None:

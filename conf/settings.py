@@ -91,7 +91,7 @@ class WorkerSettings(ModelSettings, DecodeSettings):
         256,
         ge=1,
         description="most files per Spark task, best a multiple of --inference-batch-images; the "
-        "tasks of a run's first two commits and of its last hold one batch, or 64 files",
+        "tasks of a run's first commit and of its last hold one batch, or 64 files",
     )
     decode_threads: int = Field(
         0, ge=0, description="threads that decode ahead of the model in a task; 0 decodes inline"

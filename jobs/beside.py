@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 from uuid import uuid4
 
 from pyspark import inheritable_thread_target
 from pyspark.sql import SparkSession
+
+_PATIENCE_SECONDS = 0.2
 
 T = TypeVar("T")
 
@@ -32,5 +34,6 @@ def beside(spark: SparkSession, work: Callable[[], T]) -> Iterator[Future[T]]:
         try:
             yield future
         finally:
-            if not future.done():
-                context.cancelJobsWithTag(tag)
+            while not future.done():
+                context.cancelJobsWithTag(tag)  # a job that isn't there yet, the next time
+                wait([future], timeout=_PATIENCE_SECONDS)

@@ -75,12 +75,14 @@ def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
     required(settings, "input", "lake")
     refuse_misfit(settings.runtime, settings.precision, device=settings.device)
     package = open_package(resolve_model(settings.model, tracking_uri=settings.tracking_uri))
+    env_local = resolved.environment.is_local
+    # Python's start takes a second, as does all that must be known before there is work for it. A
+    # cluster isn't asked for an executor before.
+    is_early = env_local and not settings.dry_run
     with (
         session(JOB, resolved.environment, stop) as spark,
-        # It takes a second, as does all that must be known before there is work for it.
-        beside(spark, lambda: None if settings.dry_run else start_python(spark)),
+        beside(spark, lambda: start_python(spark) if is_early else None),
     ):
-        env_local = resolved.environment.is_local
         try:
             scene = set_scene(spark, stop, settings, env_local=env_local)
         except InputError:

@@ -66,15 +66,16 @@ class AssignedHdfsFiles:
                 future = reading.submit(path)
                 ahead.append(SourceFile(path, lambda future=future: reading.result(future)))  # type: ignore[misc]
                 if len(ahead) > self.ahead:
-                    while len(ahead) > self.ahead // 2:
+                    while len(ahead) > max(self.readers, self.ahead // 2):
                         yield ahead.popleft()
-            yield from ahead
+            while ahead:  # none is kept for those after it
+                yield ahead.popleft()
         finally:
             reading.close()
 
 
 def files_ahead(largest_bytes: int, *, readers: int) -> int:
-    """Return how many files of at most this size to read ahead, within a task's memory for them."""
+    """Return how many files of at most this size a task reads ahead: 64 MiB, or one per reader."""
     return max(readers, min(MOST_AHEAD, MOST_AHEAD_BYTES // max(1, largest_bytes)))
 
 

@@ -39,6 +39,21 @@ def test_what_nobody_asks_for_is_cancelled_and_over_with_the_block(spark: SparkS
     assert time.monotonic() - began < DAWDLE_SECONDS
 
 
+def test_a_job_that_comes_after_the_blocks_end_is_cancelled_too(spark: SparkSession) -> None:
+    is_over = threading.Event()
+
+    def plan_for_long() -> object:
+        is_over.wait()
+        time.sleep(1)
+        return spark.range(1).mapInArrow(_dawdle, "id bigint").collect()
+
+    began = time.monotonic()
+    with beside(spark, plan_for_long) as late:
+        is_over.set()
+    assert late.exception() is not None
+    assert time.monotonic() - began < DAWDLE_SECONDS
+
+
 def _dawdle(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     time.sleep(DAWDLE_SECONDS)
     yield from batches

@@ -30,7 +30,7 @@ def test_sparks_archive_of_the_installed_package_isnt_unpacked_anew() -> None:
 
 
 def test_the_archive_of_another_spark_counts(tmp_path: Path) -> None:
-    archive = tmp_path / "spark" / "python" / "lib" / "pyspark.zip"
+    archive = tmp_path / "pyspark" / "python" / "lib" / "pyspark.zip"
     archive.parent.mkdir(parents=True)
     with ZipFile(archive, "w") as target:
         target.writestr("pyspark/__init__.py", "")

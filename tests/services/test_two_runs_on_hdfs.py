@@ -82,8 +82,12 @@ def no_claims(night: Night) -> Iterator[None]:
     def sweep() -> None:
         seen: set[str] = set()
         while not stop.wait(0.5):
-            claims = {name for name in night.client.list(folder) if name.endswith(".json")}
-            for name in claims & seen:  # written in full by now
+            listed = night.client.list(folder, status=True)
+            # One that is still being written has no length yet.
+            claims = {
+                name for name, file in listed if name.endswith(".json") and file["length"] > 0
+            }
+            for name in claims & seen:
                 night.client.delete(f"{folder}/{name}")
             seen = claims
 

@@ -12,16 +12,17 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 
 from conf.filesystem import HdfsAddress
-from conf.settings import WorkerSettings
+from conf.settings import MEBIBYTE, WorkerSettings
 from models.reasons import Reason
 from storage.hdfs_address import hdfs_address
 from storage.paths import is_local
 from storage.reading import FEW_FILES, BinaryReader
-from udfs.hdfs_files import LEAST_READERS, AssignedHdfsFiles, files_ahead
+from udfs.hdfs_files import LEAST_READERS, AssignedHdfsFiles
 from udfs.sources import AssignedLocalFiles, Source, content_rows
 
 log = logging.getLogger("captionlake")
 
+MOST_AHEAD, MOST_AHEAD_BYTES = 64, 64 * MEBIBYTE  # of a task
 FEW_FAILURES, MOST_FAILING = 3, 0.5  # of a chunk
 
 Units = Sequence[Sequence[str]]
@@ -125,6 +126,11 @@ class HdfsFiles:
                 self._address.uri,
                 unread.column("detail")[0].as_py(),
             )
+
+
+def files_ahead(largest_bytes: int, *, readers: int) -> int:
+    """Return how many files of at most this size a task reads ahead: 64 MiB, or one per reader."""
+    return max(readers, min(MOST_AHEAD, MOST_AHEAD_BYTES // max(1, largest_bytes)))
 
 
 def is_unreadable(outcomes: pa.Table) -> pa.ChunkedArray:

@@ -21,12 +21,10 @@ from typing import Any
 import pyarrow as pa
 
 from conf.filesystem import HdfsAddress, mtime_of
-from conf.settings import MEBIBYTE
 from models.reasons import Reason
 from udfs.sources import Content, SourceFile, too_large
 
 LEAST_READERS = 4
-MOST_AHEAD, MOST_AHEAD_BYTES = 64, 64 * MEBIBYTE
 READ_SECONDS = 60.0  # the client itself waits for ever for a NameNode that doesn't answer
 SLOW_FAILURE_SECONDS = 5.0
 _DETAIL_CHARACTERS = 200
@@ -44,7 +42,7 @@ class AssignedHdfsFiles:
         address: where the files lie, and as whom they are read.
         readers: threads of a task that read.
         ahead: files of a task that are read, or being read, before they are asked for: about a
-            batch, so that reading goes on while the model computes (`files_ahead`).
+            batch, so that reading goes on while the model computes.
     """
 
     units: Sequence[Sequence[str]]
@@ -72,11 +70,6 @@ class AssignedHdfsFiles:
                 yield ahead.popleft()
         finally:
             reading.close()
-
-
-def files_ahead(largest_bytes: int, *, readers: int) -> int:
-    """Return how many files of at most this size a task reads ahead: 64 MiB, or one per reader."""
-    return max(readers, min(MOST_AHEAD, MOST_AHEAD_BYTES // max(1, largest_bytes)))
 
 
 class _TaskReading:

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pytest
 
 from conf.filesystem import HdfsAddress
+from jobs.files import files_ahead
 from models.reasons import Reason
 from tests.services.submitting import wait_until
 from udfs import hdfs_files
-from udfs.hdfs_files import AssignedHdfsFiles, files_ahead, read_hdfs
+from udfs.hdfs_files import AssignedHdfsFiles, read_hdfs
 from udfs.sources import Content
 
 ADDRESS = HdfsAddress("hdfs://host:8020", "somebody", ())

@@ -26,7 +26,7 @@ from jobs.cli import required, run_command
 from jobs.demonstration import as_demonstration, is_demonstration
 from jobs.image_memory import ImageMemory
 from jobs.inference import inference_of
-from jobs.recording import JOB, Recording, Scene, recorded
+from jobs.recording import JOB, CaptionRecording, Recording, Scene, recorded
 from jobs.session import session, task_slots
 from jobs.shipping import shipped_package
 from jobs.stage_budget import WAITING
@@ -46,6 +46,7 @@ from storage.captions import (
 )
 from storage.claims import Claims
 from storage.exclusions import ExclusionList
+from storage.hdfs_classes import load_if_archiving
 from storage.lake import open_existing_lake, open_lake
 from storage.listing import list_files
 from storage.paths import default_batch_depth, qualify
@@ -90,6 +91,7 @@ def main(resolved: Resolved[CaptionSettings], stop: Stop) -> None:
                 raise
         else:
             caption(scene, settings, package, show_captions=demonstration)
+            load_if_archiving(spark)
     if settings.model == DEFAULT_MODEL:
         print(f"The default model is for research use only: {DEFAULT_MODEL}/MODEL_CARD.md")
 
@@ -151,7 +153,8 @@ def caption(
             if dead := beginning.running - claims.live_runs():
                 mark_interrupted(scene.lake, dead)
         with recorded(scene, settings, stamp, standing=beginning.standing) as record:
-            tally = caption_pending(scene, settings, package, stamp, settled.pending)
+            pending = settled.pending
+            tally = caption_pending(scene, settings, package, stamp, pending, record=record)
             with scene.stage("reconcile"):
                 is_retry = beginning.earlier is not None
                 counts = account(scene, stamp, settled, tally, is_retry=is_retry)
@@ -234,6 +237,8 @@ def caption_pending(
     package: ModelPackage,
     stamp: Stamp,
     pending: pa.Table,
+    *,
+    record: CaptionRecording,
 ) -> Tally:
     """Caption the pending files; with none, no model is loaded and no file opened."""
     tally = Tally()
@@ -251,7 +256,15 @@ def caption_pending(
             account=budget.add,
             is_excluded=scene.exclusions.now().holds_image,
         )
-        run = CaptionRun(scene.lake, inference, stamp, tally, scene.exclusions, scene.stop)
+        run = CaptionRun(
+            scene.lake,
+            inference,
+            stamp,
+            tally,
+            scene.exclusions,
+            scene.stop,
+            before_commit=record.has_begun,
+        )
         chunk_files, chunk_bytes = chunk_limits(settings, slots=task_slots(scene.spark))
         run.caption(pending, chunk_files=chunk_files, chunk_bytes=chunk_bytes)
     tally.stage_seconds |= budget.value

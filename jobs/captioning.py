@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,6 +62,7 @@ class CaptionRun:
         tally: filled as the run goes.
         exclusions: what was withdrawn, also while the run goes.
         stop: ends the run between chunks.
+        before_commit: is called before each chunk is committed.
     """
 
     lake: Lake
@@ -70,6 +71,7 @@ class CaptionRun:
     tally: Tally
     exclusions: ExclusionList
     stop: Stop
+    before_commit: Callable[[], None]
 
     def caption(self, pending: pa.Table, *, chunk_files: int, chunk_bytes: int) -> None:
         """Caption all pending files; each chunk is committed while the next is being inferred."""
@@ -86,6 +88,7 @@ class CaptionRun:
                 started = time.monotonic()
                 left = self.leave_out_excluded(chunk, returned)
                 outcomes = self.complete(left, returned)
+                self.before_commit()
                 commit_chunk(self.lake, left.files, outcomes, stamp=self.stamp)
                 self.inference.memory.add(captioned_images(outcomes))
                 self.tally.add_seconds("commit", time.monotonic() - started)

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from pyspark.sql import SparkSession
 from conf.errors import LakeError
 from conf.settings import CaptionSettings
 from conf.version import VERSION
+from jobs.beside import beside
 from jobs.captioning import Tally
 from jobs.cli import to_keep
 from jobs.stage_budget import WAITING
@@ -79,6 +81,23 @@ class Recording:
         self.row = row
         self._summary_uri = summary_uri
         self._standing = standing
+        self._first: Future[None] | None = None
+
+    @contextmanager
+    def begins(self, lake: Lake) -> Iterator[None]:
+        """Write the row for the first time, while the block runs."""
+        with beside(lake.spark, lambda: self.write(lake)) as self._first:
+            yield
+            self.has_begun()
+
+    def has_begun(self) -> None:
+        """Wait until the row is there, as it must be before anything is committed.
+
+        Raises:
+            LakeError: it can't be written.
+        """
+        if self._first is not None:
+            self._first.result()
 
     def write(self, lake: Lake) -> None:
         """Write the row as it is now."""
@@ -135,18 +154,16 @@ def recorded(
         summary_uri=settings.summary_json,
         standing=standing,
     )
-    started = time.monotonic()
     with written(recording, scene.lake, scene.stop):
-        scene.add_seconds("bookkeeping", time.monotonic() - started)
         yield recording
 
 
 @contextmanager
 def written(recording: Recording, lake: Lake, stop: Stop) -> Iterator[None]:
-    """Write a run's row at its begin and at its end, whatever the end is."""
-    recording.write(lake)
+    """Write a run's row at its begin, beside what it does, and at its end, whatever the end is."""
     try:
-        yield
+        with recording.begins(lake):
+            yield
         stop.begin_closing()
         recording.end("succeeded")
         recording.write(lake)

@@ -18,7 +18,8 @@ may_archive_classes() {
 archive_classes() {
   local java=${JAVA_HOME:+$JAVA_HOME/bin/java} key
   java=$(readlink -f "${java:-$(command -v java)}")
-  key=$(stat -c '%n %s %Y' "$java" "$root"/jars/*.jar "$SPARK_HOME/jars" | sha256sum | head -c 16)
+  key=$(stat -c '%n %s %Y' "$java" "$root"/jars/*.jar "$SPARK_HOME/jars" "${BASH_SOURCE[0]}" |
+    sha256sum | head -c 16)
   archive=$root/.cache/classes-$key.jsa
   export SPARK_CONF_DIR=$root/.cache/no-conf
   jars=$(printf '%s:' "$root"/jars/*.jar)
@@ -30,6 +31,7 @@ archive_classes() {
   elif may_make_archive; then
     new_archive=$archive.$$
     SPARK_SUBMIT_OPTS+=" \"-XX:ArchiveClassesAtExit=$new_archive\""
+    export CAPTIONLAKE_ARCHIVES_CLASSES=1 # and those of HDFS, whatever the run reads
   fi
   export SPARK_SUBMIT_OPTS
 }

@@ -62,7 +62,8 @@ if __name__ == "__main__":
 """
 
 MAPPED = """\
-\"\"\"Write down which files the JVM has mapped into its memory.\"\"\"
+\"\"\"Write down which files the JVM has mapped into its memory, and whether it archives.\"\"\"
+import os
 import sys
 from pathlib import Path
 from conf.environments import load_environment
@@ -72,6 +73,7 @@ if __name__ == "__main__":
     spark = build_session("mapped", load_environment("local"))
     java = spark.sparkContext._jvm.ProcessHandle.current().pid()
     Path(sys.argv[1]).write_text(Path(f"/proc/{java}/maps").read_text())
+    Path("archiving").write_text(os.environ.get("CAPTIONLAKE_ARCHIVES_CLASSES", "no"))
     spark.stop()
 """
 
@@ -162,8 +164,10 @@ def test_the_first_captioning_leaves_its_classes_to_all_later_jvms(
         return [file for file in (checkout.root / ".cache").glob("classes-*") if str(file) in maps]
 
     assert archives() == []
+    assert (tmp_path / "archiving").read_text() == "1"
     (made,) = (checkout.root / ".cache").glob("classes-*")
     assert archives() == [made]
+    assert (tmp_path / "archiving").read_text() == "no"
     (tmp_path / "core-site.xml").write_text("<configuration/>")
     assert archives(HADOOP_CONF_DIR=str(tmp_path)) == [made]
 

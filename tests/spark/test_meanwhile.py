@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from conf.errors import LakeError
 from jobs.chunks import Chunk
 from jobs.inference import Inference
 from models.package import ModelPackage
+from storage.captions import commit_chunk
 from storage.claims import Claim, Claims
 from storage.forgetting import Withdrawal, withdraw
-from storage.lake import open_existing_lake
+from storage.lake import Lake, open_existing_lake
+from storage.runs import write_run
 from tests.captioning import captions, fill, places, run_job, runs
 from udfs.outcome import OUTCOME_SCHEMA
 
@@ -98,3 +103,54 @@ def test_waiting_for_another_run_is_told_apart_and_slows_no_figure(
     waited = dict(run["stage_seconds"])["waiting"]
     assert waited > 3.0
     assert 3 / run["images_per_second"] < elapsed - waited + 0.1
+
+
+def test_a_runs_row_is_there_before_its_first_commit(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "in", 1)
+    infer, inferred = Inference.outcomes, threading.Event()
+    states: list[str] = []
+
+    def infer_and_tell(inference: Inference, chunk: Chunk) -> pa.Table:
+        outcomes = infer(inference, chunk)
+        inferred.set()
+        return outcomes
+
+    def write_late(*values: Any, **named: Any) -> object:
+        assert inferred.wait(60)
+        time.sleep(1)
+        return write_run(*values, **named)
+
+    def commit_and_look(lake: Lake, *values: Any, **named: Any) -> None:
+        states.extend(run["state"] for run in runs(tmp_path / "lake").values())
+        commit_chunk(lake, *values, **named)
+
+    monkeypatch.setattr(Inference, "outcomes", infer_and_tell)
+    monkeypatch.setattr("jobs.recording.write_run", write_late)
+    monkeypatch.setattr("jobs.captioning.commit_chunk", commit_and_look)
+    run_job(spark, tiny_package, **places(tmp_path))
+    assert states == ["running"]
+    assert [run["state"] for run in runs(tmp_path / "lake").values()] == ["succeeded"]
+
+
+def test_nothing_is_committed_by_a_run_whose_row_cant_be_written(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fill(tmp_path / "in", 1)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise LakeError("no space for a row")
+
+    monkeypatch.setattr("jobs.recording.write_run", refuse)
+    with pytest.raises(LakeError, match="no space for a row"):
+        run_job(spark, tiny_package, **places(tmp_path))
+    assert captions(tmp_path / "lake") == []
+    assert "end (failed) could not be recorded" in caplog.text

@@ -161,7 +161,9 @@ run_to_the_end() {
   while :; do
     interrupted=''
     wait "$child" && status=0 || status=$?
-    [[ -n $interrupted ]] || break
+    [[ -z $interrupted ]] || continue
+    kill -0 "$child" 2>/dev/null || break
+    sleep 1 # it was stopped, and may go on
   done
   keep_archive "$status"
   exit "$status"

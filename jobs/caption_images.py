@@ -263,7 +263,7 @@ def caption_pending(
             tally,
             scene.exclusions,
             scene.stop,
-            before_commit=record.has_begun,
+            before_commit=record.await_first_row,
         )
         chunk_files, chunk_bytes = chunk_limits(settings, slots=task_slots(scene.spark))
         run.caption(pending, chunk_files=chunk_files, chunk_bytes=chunk_bytes)

@@ -85,10 +85,10 @@ class CaptionRun:
             for chunk, returned in map_ahead(self.lake.spark, self.infer, chunks):
                 self.stop.check()
                 self.tally.add_outcomes(returned)
+                self.before_commit()
                 started = time.monotonic()
                 left = self.leave_out_excluded(chunk, returned)
                 outcomes = self.complete(left, returned)
-                self.before_commit()
                 commit_chunk(self.lake, left.files, outcomes, stamp=self.stamp)
                 self.inference.memory.add(captioned_images(outcomes))
                 self.tally.add_seconds("commit", time.monotonic() - started)

@@ -118,7 +118,6 @@ def maintain(lake: Lake, settings: MaintainSettings, asked: Withdrawal, stop: St
         refuse_short_retention(settings, claims.live_runs() - {claims.run_id})
         recording = Recording(first_row(claims.run_id, settings))
         with written(recording, lake, stop):
-            recording.has_begun()
             before = sizes(lake)
             exclusions = forget(lake, asked, claims.run_id, account, stop)
             delete(lake, settings, exclusions, account, stop)

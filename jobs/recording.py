@@ -81,27 +81,13 @@ class Recording:
         self.row = row
         self._summary_uri = summary_uri
         self._standing = standing
-        self._first: Future[None] | None = None
-
-    @contextmanager
-    def begins(self, lake: Lake) -> Iterator[None]:
-        """Write the row for the first time, while the block runs."""
-        with beside(lake.spark, lambda: self.write(lake)) as self._first:
-            yield
-            self.has_begun()
-
-    def has_begun(self) -> None:
-        """Wait until the row is there, as it must be before anything is committed.
-
-        Raises:
-            LakeError: it can't be written.
-        """
-        if self._first is not None:
-            self._first.result()
 
     def write(self, lake: Lake) -> None:
         """Write the row as it is now."""
-        self._standing = write_run(lake, self.row, standing=self._standing)
+        self._write(lake, self.row)
+
+    def _write(self, lake: Lake, row: RunRecord) -> None:
+        self._standing = write_run(lake, row, standing=self._standing)
 
     def end(self, state: RunState) -> None:
         """Set how and when the run ended."""
@@ -123,6 +109,27 @@ class CaptionRecording(Recording):
     ) -> None:
         super().__init__(row, summary_uri=summary_uri, standing=standing)
         self._scene = scene
+        self._first: Future[None] | None = None
+
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Write the row as it is now, while the block runs."""
+        lake, first = self._scene.lake, self.row
+        with beside(lake.spark, lambda: self._write(lake, first)) as self._first:
+            yield
+            self.await_first_row()
+
+    def await_first_row(self) -> None:
+        """Wait until the row is there, as it must be before anything is committed.
+
+        Raises:
+            LakeError: it can't be written.
+            RuntimeError: it isn't being written.
+        """
+        if self._first is None:
+            raise RuntimeError("No row is being written: this is for the block of `beginning`.")
+        with self._scene.stage("bookkeeping"):
+            self._first.result()
 
     def finish(self, counts: Reconciliation, tally: Tally) -> None:
         """Fill in what the run did; counts come from the committed table."""
@@ -147,23 +154,32 @@ class CaptionRecording(Recording):
 def recorded(
     scene: Scene, settings: CaptionSettings, stamp: Stamp, *, standing: Standing | None
 ) -> Iterator[CaptionRecording]:
-    """Write the captioning run's row at its begin and at its end, whatever the end is."""
+    """Write the captioning run's row beside the block, and at its end, whatever the end is.
+
+    The block has to wait for the row (`await_first_row`) before it commits.
+    """
     recording = CaptionRecording(
         scene,
         _first_row(scene, settings, stamp),
         summary_uri=settings.summary_json,
         standing=standing,
     )
-    with written(recording, scene.lake, scene.stop):
+    with _ending(recording, scene.lake, scene.stop), recording.beginning():
         yield recording
 
 
 @contextmanager
 def written(recording: Recording, lake: Lake, stop: Stop) -> Iterator[None]:
-    """Write a run's row at its begin, beside what it does, and at its end, whatever the end is."""
+    """Write a run's row at its begin and at its end, whatever the end is."""
+    recording.write(lake)
+    with _ending(recording, lake, stop):
+        yield
+
+
+@contextmanager
+def _ending(recording: Recording, lake: Lake, stop: Stop) -> Iterator[None]:
     try:
-        with recording.begins(lake):
-            yield
+        yield
         stop.begin_closing()
         recording.end("succeeded")
         recording.write(lake)

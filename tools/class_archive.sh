@@ -4,7 +4,7 @@
 # leaves them in an archive that later JVMs map (class data sharing). It holds for one Java and for
 # class paths that begin like its own, on which no folder may stand but empty ones: a run with a
 # HADOOP_CONF_DIR can use an archive, not make one. Where the class path is the user's, or the
-# checkout is read-only, classes are loaded as ever.
+# checkout is read-only, classes are loaded as ever. A change of this file makes a new one.
 readonly ARCHIVE_DISK_MIB=1000 # an archive takes 200
 
 may_archive_classes() {

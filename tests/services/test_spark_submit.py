@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.services.checkout import ROOT, Checkout, make_checkout
@@ -194,6 +196,17 @@ def test_a_signal_reaches_the_driver_while_spark_still_works(
 ) -> None:
     with patient_job(checkout, tmp_path / "notes") as process:
         os.killpg(process.pid, number)
+        assert process.wait(120) == 143
+    assert (tmp_path / "notes").read_text() == "counted 5 after 1 signal"
+
+
+def test_a_run_that_is_stopped_goes_on_when_it_may(checkout: Checkout, tmp_path: Path) -> None:
+    with patient_job(checkout, tmp_path / "notes") as process:
+        java = psutil.Process(int((tmp_path / "notes").read_text().split()[1]))
+        java.suspend()
+        time.sleep(2)
+        java.resume()
+        process.terminate()
         assert process.wait(120) == 143
     assert (tmp_path / "notes").read_text() == "counted 5 after 1 signal"
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from conf.errors import LakeError
+from conf.errors import EnvironmentFault, LakeError
 from jobs.chunks import Chunk
 from jobs.inference import Inference
 from models.package import ModelPackage
@@ -154,3 +154,29 @@ def test_nothing_is_committed_by_a_run_whose_row_cant_be_written(
         run_job(spark, tiny_package, **places(tmp_path))
     assert captions(tmp_path / "lake") == []
     assert "end (failed) could not be recorded" in caplog.text
+
+
+def test_a_run_that_fails_while_its_row_is_written_has_one_row_that_says_so(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "in", 1)
+    infer, has_failed = Inference.outcomes, threading.Event()
+
+    def infer_and_fail(inference: Inference, chunk: Chunk) -> None:
+        infer(inference, chunk)
+        has_failed.set()
+        raise EnvironmentFault("the workers fail")
+
+    def write_late(*values: Any, **named: Any) -> object:
+        assert has_failed.wait(60)
+        time.sleep(1)
+        return write_run(*values, **named)
+
+    monkeypatch.setattr(Inference, "outcomes", infer_and_fail)
+    monkeypatch.setattr("jobs.recording.write_run", write_late)
+    with pytest.raises(EnvironmentFault, match="the workers fail"):
+        run_job(spark, tiny_package, **places(tmp_path))
+    assert [run["state"] for run in runs(tmp_path / "lake").values()] == ["failed"]

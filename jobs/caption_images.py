@@ -153,8 +153,7 @@ def caption(
             if dead := beginning.running - claims.live_runs():
                 mark_interrupted(scene.lake, dead)
         with recorded(scene, settings, stamp, standing=beginning.standing) as record:
-            pending = settled.pending
-            tally = caption_pending(scene, settings, package, stamp, pending, record=record)
+            tally = caption_pending(scene, settings, package, stamp, settled.pending, record=record)
             with scene.stage("reconcile"):
                 is_retry = beginning.earlier is not None
                 counts = account(scene, stamp, settled, tally, is_retry=is_retry)

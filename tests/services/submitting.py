@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,3 +92,13 @@ def processes(text: str) -> list[psutil.Process]:
         if any(text in argument for argument in process.info["cmdline"] or ())
     ]
     return sorted(found, key=lambda process: process.info["create_time"])
+
+
+@contextmanager
+def paused(process: psutil.Process) -> Iterator[None]:
+    """Let a process stand still."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()

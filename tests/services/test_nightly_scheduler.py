@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tests.services.airflow_home import AIRFLOW, DAG_ID, AirflowHome, Task, run_
 from tests.services.airflow_services import AirflowServices, running_airflow
 from tests.services.hdfs_daemons import Hdfs
 from tests.services.nights import Site, crops
-from tests.services.submitting import processes, wait_until
+from tests.services.submitting import paused, processes, wait_until
 
 pytestmark = [
     pytest.mark.timeout(900),  # seconds; several Spark starts
@@ -133,16 +132,6 @@ def backfill(airflow: AirflowServices, night: str, **conf: float) -> None:
         to_date=f"{night}T00:00:00Z",
         dag_run_conf=conf,
     )
-
-
-@contextmanager
-def paused(process: psutil.Process) -> Iterator[None]:
-    """Let a process stand still."""
-    process.suspend()
-    try:
-        yield
-    finally:
-        process.resume()
 
 
 def lose_worker(job: list[psutil.Process]) -> None:

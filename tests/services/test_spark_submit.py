@@ -17,7 +17,7 @@ import pytest
 
 from tests.services.checkout import ROOT, Checkout, make_checkout
 from tests.services.hdfs_daemons import is_running
-from tests.services.submitting import wait_until
+from tests.services.submitting import paused, wait_until
 
 REPORT = """\
 \"\"\"Write down what the driver sees.\"\"\"
@@ -203,9 +203,8 @@ def test_a_signal_reaches_the_driver_while_spark_still_works(
 def test_a_run_that_is_stopped_goes_on_when_it_may(checkout: Checkout, tmp_path: Path) -> None:
     with patient_job(checkout, tmp_path / "notes") as process:
         java = psutil.Process(int((tmp_path / "notes").read_text().split()[1]))
-        java.suspend()
-        time.sleep(2)
-        java.resume()
+        with paused(java):
+            time.sleep(2)
         process.terminate()
         assert process.wait(120) == 143
     assert (tmp_path / "notes").read_text() == "counted 5 after 1 signal"

@@ -38,6 +38,17 @@ def do_after_inference(patch: pytest.MonkeyPatch, action: Callable[[], object]) 
     patch.setattr(Inference, "outcomes", infer_then_act)
 
 
+def write_rows_after(patch: pytest.MonkeyPatch, event: threading.Event) -> None:
+    """Let the rows of runs be written a second after the event, and no sooner."""
+
+    def write_late(*values: Any, **named: Any) -> object:
+        assert event.wait(60)
+        time.sleep(1)
+        return write_run(*values, **named)
+
+    patch.setattr("jobs.recording.write_run", write_late)
+
+
 def test_a_photograph_that_is_let_in_again_during_a_run_is_captioned_by_the_next(
     spark: SparkSession,
     tiny_package: ModelPackage,
@@ -112,25 +123,15 @@ def test_a_runs_row_is_there_before_its_first_commit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill(tmp_path / "in", 1)
-    infer, inferred = Inference.outcomes, threading.Event()
+    inferred = threading.Event()
     states: list[str] = []
-
-    def infer_and_tell(inference: Inference, chunk: Chunk) -> pa.Table:
-        outcomes = infer(inference, chunk)
-        inferred.set()
-        return outcomes
-
-    def write_late(*values: Any, **named: Any) -> object:
-        assert inferred.wait(60)
-        time.sleep(1)
-        return write_run(*values, **named)
 
     def commit_and_look(lake: Lake, *values: Any, **named: Any) -> None:
         states.extend(run["state"] for run in runs(tmp_path / "lake").values())
         commit_chunk(lake, *values, **named)
 
-    monkeypatch.setattr(Inference, "outcomes", infer_and_tell)
-    monkeypatch.setattr("jobs.recording.write_run", write_late)
+    do_after_inference(monkeypatch, inferred.set)
+    write_rows_after(monkeypatch, inferred)
     monkeypatch.setattr("jobs.captioning.commit_chunk", commit_and_look)
     run_job(spark, tiny_package, **places(tmp_path))
     assert states == ["running"]
@@ -163,20 +164,14 @@ def test_a_run_that_fails_while_its_row_is_written_has_one_row_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill(tmp_path / "in", 1)
-    infer, has_failed = Inference.outcomes, threading.Event()
+    has_failed = threading.Event()
 
-    def infer_and_fail(inference: Inference, chunk: Chunk) -> None:
-        infer(inference, chunk)
+    def fail() -> None:
         has_failed.set()
         raise EnvironmentFault("the workers fail")
 
-    def write_late(*values: Any, **named: Any) -> object:
-        assert has_failed.wait(60)
-        time.sleep(1)
-        return write_run(*values, **named)
-
-    monkeypatch.setattr(Inference, "outcomes", infer_and_fail)
-    monkeypatch.setattr("jobs.recording.write_run", write_late)
+    do_after_inference(monkeypatch, fail)
+    write_rows_after(monkeypatch, has_failed)
     with pytest.raises(EnvironmentFault, match="the workers fail"):
         run_job(spark, tiny_package, **places(tmp_path))
     assert [run["state"] for run in runs(tmp_path / "lake").values()] == ["failed"]

@@ -28,7 +28,7 @@ from jobs.image_memory import ImageMemory
 from jobs.inference import inference_of
 from jobs.recording import JOB, CaptionRecording, Recording, Scene, recorded
 from jobs.session import session, task_slots
-from jobs.shipping import shipped_package
+from jobs.shipping import ship_package
 from jobs.stage_budget import WAITING
 from jobs.stopping import Stop
 from jobs.summary import print_captions, print_pending, print_summary
@@ -244,7 +244,8 @@ def caption_pending(
     if pending.num_rows == 0:
         return tally
     budget = scene.spark.sparkContext.accumulator({}, SumOfSeconds())
-    with shipped_package(scene.spark, package) as archive, scene.stage("captioning"):
+    archive = ship_package(scene.spark, package)
+    with scene.stage("captioning"):
         known = known_image_prefixes(scene.lake, pipeline_version=stamp.pipeline_version)
         inference = inference_of(
             scene.spark,

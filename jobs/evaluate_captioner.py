@@ -22,7 +22,7 @@ from jobs.evaluation_report import Evaluated, log_evaluation, log_page, print_ev
 from jobs.image_memory import ImageMemory
 from jobs.inference import inference_of
 from jobs.session import session
-from jobs.shipping import shipped_package
+from jobs.shipping import ship_package
 from jobs.stopping import Stop
 from models.metrics import score_captions, split_by_stanford
 from models.package import open_package
@@ -60,8 +60,8 @@ def main(resolved: Resolved[EvaluateSettings], stop: Stop) -> None:
     with session(JOB, resolved.environment, stop) as spark:
         references = read_references(spark, settings, env_local=resolved.environment.is_local)
         stop.check()
-        with shipped_package(spark, package) as archive:
-            captioned = caption_all(spark, settings, references, archive=archive)
+        archive = ship_package(spark, package)
+        captioned = caption_all(spark, settings, references, archive=archive)
         evaluated = evaluate(captioned, references)
         # The figures took hours; the page may fail for a disk that is full by now.
         print_evaluation(evaluated, settings, package)

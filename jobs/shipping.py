@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 from models.package import ModelPackage
 
 
-@contextmanager
-def shipped_package(spark: SparkSession, package: ModelPackage) -> Iterator[str]:
-    """Have Spark unpack the package once per node; yield its folder's name there.
+def ship_package(spark: SparkSession, package: ModelPackage) -> str:
+    """Have Spark unpack the package once per node; return its folder's name there.
 
     The folder is named by the model's version, so a reused Python worker never meets another model
-    under the same name. The archive stays until the block ends, because executors fetch it with
-    their first task, also those that join late.
+    under the same name. The archive lies among Spark's own files, which go when the session ends:
+    executors fetch it with their first task, whatever that does, also those that join late.
     """
     name = f"model-{package.version[:16]}"
-    with tempfile.TemporaryDirectory(prefix="captionlake-") as folder:
-        archive = Path(folder) / f"{name}.zip"
-        _write_archive(package, archive)
-        spark.sparkContext.addArchive(f"{archive.as_uri()}#{name}")
-        yield name
+    folder = tempfile.mkdtemp(prefix="shipped-", dir=SparkFiles.getRootDirectory())
+    archive = Path(folder) / f"{name}.zip"
+    _write_archive(package, archive)
+    spark.sparkContext.addArchive(f"{archive.as_uri()}#{name}")
+    return name
 
 
 def _write_archive(package: ModelPackage, archive: Path) -> None:

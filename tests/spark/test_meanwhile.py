@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,24 @@ def test_a_run_that_fails_while_its_row_is_written_has_one_row_that_says_so(
     with pytest.raises(EnvironmentFault, match="the workers fail"):
         run_job(spark, tiny_package, **places(tmp_path))
     assert [run["state"] for run in runs(tmp_path / "lake").values()] == ["failed"]
+
+
+def test_each_failed_try_of_a_run_is_recorded_though_no_task_of_it_began(
+    spark: SparkSession,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "in", 1)
+
+    def fail(*_: Any) -> None:
+        raise EnvironmentFault("no worker starts")
+
+    monkeypatch.setattr(Inference, "outcomes", fail)
+    for _ in range(2):
+        began = datetime.now(UTC)
+        with pytest.raises(EnvironmentFault, match="no worker starts"):
+            run_job(spark, tiny_package, run_id="one", **places(tmp_path))
+        (run,) = runs(tmp_path / "lake").values()
+        assert run["state"] == "failed"
+        assert run["ended_at"] > began

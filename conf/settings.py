@@ -93,8 +93,11 @@ class WorkerSettings(ModelSettings, DecodeSettings):
         description="most files per Spark task, best a multiple of --inference-batch-images; the "
         "tasks of a run's first commit and of its last hold one batch, or 64 files",
     )
-    decode_threads: int = Field(
-        0, ge=0, description="threads that decode ahead of the model in a task; 0 decodes inline"
+    decode_threads: int | None = Field(
+        None,
+        ge=0,
+        description="threads that decode ahead of the model in a task; 0 decodes inline (default: "
+        "0 on a CPU; beside a GPU all cores of the task but the one that feeds it)",
     )
     hdfs_reader: Literal["worker", "spark"] = Field(
         "worker",

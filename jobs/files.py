@@ -143,7 +143,9 @@ def numbers(spark: SparkSession, units: Units) -> DataFrame:
     return spark.range(0, len(units), 1, len(units))
 
 
-def files_of(spark: SparkSession, settings: WorkerSettings, paths: Sequence[str]) -> Files:
+def files_of(
+    spark: SparkSession, settings: WorkerSettings, paths: Sequence[str], *, decode_threads: int
+) -> Files:
     """Return how to read these qualified paths, all of one filesystem."""
     limit = settings.max_file_bytes
     if is_local(paths[0]):
@@ -152,5 +154,5 @@ def files_of(spark: SparkSession, settings: WorkerSettings, paths: Sequence[str]
     address = hdfs_address(spark, paths) if settings.hdfs_reader == "worker" else None
     if address is None:
         return by_spark
-    readers = max(LEAST_READERS, settings.decode_threads)
+    readers = max(LEAST_READERS, decode_threads)
     return HdfsFiles(spark, address, by_spark, max_file_bytes=limit, readers=readers)

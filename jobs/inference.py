@@ -14,7 +14,7 @@ from conf.settings import WorkerSettings
 from jobs.chunks import Chunk, assign_units
 from jobs.files import Files, HdfsFiles, files_of, is_unreadable
 from jobs.image_memory import ImageMemory
-from jobs.session import task_slots
+from jobs.session import slot_cores, task_slots
 from models.images import DecodeLimits
 from models.reasons import Reason
 from storage.hadoop import JAVA_ERRORS
@@ -119,6 +119,16 @@ def refuse_large(files: pa.Table, *, max_file_bytes: int) -> pa.Table:
     return pa.Table.from_batches([as_batch(refused)])
 
 
+def decode_threads(settings: WorkerSettings, *, cores: int) -> int:
+    """Return how many threads decode ahead of the model in a task that has so many cores.
+
+    One core feeds the GPU, and the others would have nothing to do. On a CPU the model needs them.
+    """
+    if settings.decode_threads is not None:
+        return settings.decode_threads
+    return cores - 1 if settings.device == "gpu" else 0
+
+
 def inference_of(
     spark: SparkSession,
     settings: WorkerSettings,
@@ -143,14 +153,15 @@ def inference_of(
         max_pixels=settings.max_pixels,
         timeout_seconds=settings.decode_timeout_seconds,
     )
+    threads = decode_threads(settings, cores=slot_cores(spark))
     return Inference(
         spark=spark,
-        files=files_of(spark, settings, paths),
+        files=files_of(spark, settings, paths, decode_threads=threads),
         plan=CaptionPlan(
             model=model,
             limits=limits,
             batch_images=settings.inference_batch_images,
-            decode_threads=settings.decode_threads,
+            decode_threads=threads,
             is_excluded=is_excluded,
         ),
         memory=memory,

@@ -38,9 +38,12 @@ def session(job: str, environment: Environment, stop: Stop) -> Iterator[SparkSes
 
 def task_slots(spark: SparkSession) -> int:
     """Return how many tasks run at once: an executor's cores may all belong to one task."""
-    context = spark.sparkContext
-    cores_per_task = int(context.getConf().get("spark.task.cpus", "1") or 1)
-    return max(1, context.defaultParallelism // cores_per_task)
+    return max(1, spark.sparkContext.defaultParallelism // slot_cores(spark))
+
+
+def slot_cores(spark: SparkSession) -> int:
+    """Return how many cores a task has to itself."""
+    return int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1)
 
 
 def build_session(job: str, environment: Environment) -> SparkSession:

@@ -12,6 +12,7 @@ import pytest
 from conf.environments import CONF_FOLDER, Environment, environment_names, load_environment
 from conf.errors import UsageError
 from conf.settings import CaptionSettings
+from jobs.inference import decode_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = environment_names()
@@ -40,7 +41,16 @@ def test_a_gpu_executor_is_one_gpu_and_one_slot(name: str) -> None:
     assert environment.spark["spark.executor.resource.gpu.amount"] == "1"
     assert environment.spark["spark.task.resource.gpu.amount"] == "1"
     assert environment.spark["spark.task.cpus"] == environment.spark["spark.executor.cores"]
-    assert environment.job["decode_threads"] < int(environment.spark["spark.task.cpus"])
+    settings = CaptionSettings.model_validate(environment.job)
+    cores = int(environment.spark["spark.task.cpus"])
+    assert decode_threads(settings, cores=cores) == cores - 1
+    chosen = settings.model_copy(update={"decode_threads": 3})
+    assert decode_threads(chosen, cores=cores) == 3
+
+
+def test_a_cpu_decodes_in_the_thread_that_captions() -> None:
+    settings = CaptionSettings.model_validate(load_environment("local").job)
+    assert decode_threads(settings, cores=4) == 0
 
 
 @pytest.mark.parametrize("path", sorted(CONF_FOLDER.glob("*.toml")), ids=lambda path: path.stem)

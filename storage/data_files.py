@@ -8,10 +8,11 @@ table before a commit names it (`storage.delta_log`).
 from __future__ import annotations
 
 import json
+import logging
 import random
 import string
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -21,11 +22,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from storage.hadoop import file_creator
+from storage.hadoop import JAVA_ERRORS, file_creator, one_line
+
+MOST_TRIES, PAUSE_SECONDS = 3, 2.0  # of a file that can't be written; the pause doubles
 
 # As Delta keeps of a text: 32 characters, and after them, of the greatest, one that sorts later.
 _TOLD_CHARACTERS = 32
 _LAST_ASCII, _LAST_CHARACTER = "\x7f", "\U0010ffff"
+
+log = logging.getLogger("captionlake")
 
 
 def write_data_files(
@@ -45,7 +50,7 @@ def write_data_files(
         What Delta's protocol calls an `add` action, for each file.
 
     Raises:
-        Py4JJavaError: the file system fails.
+        Py4JJavaError: the file system fails, also when a file is tried again.
     """
     create = file_creator(spark, uri)
     told_names = [name for name in rows.column_names if name in told]
@@ -54,13 +59,9 @@ def write_data_files(
     for value in rows[partition].unique().to_pylist():
         content = rows.filter(pc.equal(rows[partition], value))
         data = as_parquet(content.select(file_names), spark_version=spark.version)
-        # A folder of two letters, as the table's property `delta.randomizeFilePrefixes` has it.
-        folder = "".join(random.choices(string.ascii_letters + string.digits, k=2))  # noqa: S311
-        path = f"{folder}/part-00000-{uuid4()}-c000.snappy.parquet"
-        create(path, data)
         actions.append(
             {
-                "path": path,
+                "path": _write_somewhere(data, create),
                 "partitionValues": {partition: value or None},  # as Spark: no name is none
                 "size": len(data),
                 "modificationTime": int(time.time() * 1000),
@@ -70,6 +71,24 @@ def write_data_files(
             }
         )
     return actions
+
+
+def _write_somewhere(data: bytes, create: Callable[[str, bytes], None]) -> str:
+    """Write a file and return its path, a new one for each try: nobody names what a try left."""
+    for attempt in range(MOST_TRIES):
+        # A folder of two letters, as the table's property `delta.randomizeFilePrefixes` has it.
+        folder = "".join(random.choices(string.ascii_letters + string.digits, k=2))  # noqa: S311
+        path = f"{folder}/part-00000-{uuid4()}-c000.snappy.parquet"
+        try:
+            create(path, data)
+        except JAVA_ERRORS as error:
+            if attempt + 1 == MOST_TRIES:
+                raise
+            log.warning("A data file can't be written; trying again: %s", one_line(error))
+            time.sleep(PAUSE_SECONDS * 2**attempt)
+        else:
+            return path
+    raise AssertionError("unreachable")
 
 
 def as_parquet(rows: pa.Table, *, spark_version: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable as IndependentReader
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-from storage import delta_log
+from storage import data_files, delta_log
 from storage.data_files import statistics
 from storage.delta_log import commit_staged, stage_rows
-from storage.hadoop import JAVA_ERRORS
+from storage.hadoop import JAVA_ERRORS, file_creator
 from storage.lake import Lake
 from storage.schemas import CAPTIONS, RUNS
 
@@ -129,6 +131,52 @@ def test_every_reader_finds_what_was_written(
     written = sorted(map(repr, rows.to_pylist()))
     assert by_spark(spark, uri) == written
     assert by_delta_rs(uri) == written
+
+
+def let_writes_fail(patch: pytest.MonkeyPatch, failures: int) -> list[str]:
+    """Let the first writes end halfway; return the paths of all tries, as they come."""
+    tries: list[str] = []
+
+    def failing_creator(spark: SparkSession, folder: str) -> Callable[[str, bytes], None]:
+        create = file_creator(spark, folder)
+
+        def create_or_fail(path: str, data: bytes) -> None:
+            tries.append(path)
+            if len(tries) <= failures:
+                create(path, data[: len(data) // 2])
+                raise Py4JError("all DataNodes are bad")
+            create(path, data)
+
+        return create_or_fail
+
+    patch.setattr(data_files, "file_creator", failing_creator)
+    patch.setattr(data_files, "PAUSE_SECONDS", 0.01)
+    return tries
+
+
+def test_a_file_that_cant_be_written_at_once_is_written_under_another_name(
+    spark: SparkSession,
+    filled: tuple[str, pa.Table, StructType],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uri, rows, schema = filled
+    tries = let_writes_fail(monkeypatch, data_files.MOST_TRIES - 1)
+    commit(spark, uri, rows, schema)
+    assert len(set(tries)) == data_files.MOST_TRIES + 1  # the second file at once
+    assert by_delta_rs(uri) == by_spark(spark, uri) == sorted(map(repr, rows.to_pylist()))
+
+
+def test_a_file_that_cant_be_written_again_and_again_is_no_part_of_the_table(
+    spark: SparkSession,
+    filled: tuple[str, pa.Table, StructType],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uri, rows, schema = filled
+    tries = let_writes_fail(monkeypatch, data_files.MOST_TRIES)
+    with pytest.raises(Py4JError, match="all DataNodes are bad"):
+        commit(spark, uri, rows, schema)
+    assert len(tries) == data_files.MOST_TRIES
+    assert by_delta_rs(uri) == []
 
 
 def test_a_reader_that_skips_files_skips_none_that_it_needs(

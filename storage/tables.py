@@ -129,6 +129,9 @@ def _properties(schema: StructType, partition: str | None) -> dict[str, str]:
         "delta.dataSkippingStatsColumns": ",".join(told),
         # As long as VACUUM keeps files: older versions can't be read anyway.
         "delta.logRetentionDuration": "interval 7 days",
+        # Commits between checkpoints: Spark takes seconds of the cores that caption for one, and
+        # no reader is slower for a hundred entries. `maintain_tables` makes one each time.
+        "delta.checkpointInterval": "100",
         # Data files in folders of two letters: one named by its partition, as is Delta's habit,
         # can't be made for a batch whose name takes more than 255 bytes.
         "delta.randomizeFilePrefixes": "true",

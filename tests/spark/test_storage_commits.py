@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -94,6 +95,23 @@ def test_a_chunk_of_several_batches_is_committed_once_and_leaves_nothing_pending
         ("file:/landing/b/3", "b", 1),
     ]
     assert pending(lake, files).num_rows == 0
+
+
+def test_the_commits_of_a_run_make_no_checkpoint_and_every_reader_finds_their_rows(
+    lake: Lake,
+) -> None:
+    files = listing(*[f"a/{number:02d}" for number in range(12)])
+    waiting = pending(lake, files)
+    for number in range(waiting.num_rows):
+        chunk = waiting.slice(number, 1)
+        commit_chunk(lake, chunk, captioned(chunk), stamp=STAMP)
+    log = Path(lake.captions_uri.removeprefix("file:")) / "_delta_log"
+    assert len(list(log.glob("*.json"))) > 12
+    assert not list(log.glob("*checkpoint*"))
+    paths = files["path"].to_pylist()
+    assert [row["path"] for row in rows(lake)] == paths
+    assert sorted(row.path for row in lake.captions().collect()) == paths
+    assert pending(another(lake), files).num_rows == 0
 
 
 def test_excluded_paths_are_never_pending_and_counted_as_excluded(lake: Lake) -> None:

@@ -97,6 +97,7 @@ def age(lake: Lake, *, lacking: dict[str, str]) -> None:
         frame = lake.spark.read.format("delta").load(uri).drop(column)
         for name in (
             "delta.dataSkippingStatsColumns",
+            "delta.checkpointInterval",
             "delta.logRetentionDuration",
             "delta.randomizeFilePrefixes",
         ):
@@ -125,6 +126,7 @@ def test_a_lake_of_an_older_version_gets_what_it_lacks_and_keeps_its_rows(lake: 
         properties = table_metadata(lake.spark, uri).properties
         assert properties["captionlake.schema_version"] == "3"
         assert properties["delta.randomizeFilePrefixes"] == "true"
+        assert properties["delta.checkpointInterval"] == "100"
         assert "path" not in properties["delta.dataSkippingStatsColumns"].split(",")
     add_caption(opened, "file:/in/a/2")
     table = IndependentReader(lake.captions_uri.removeprefix("file:")).to_pyarrow_table()

@@ -119,7 +119,7 @@ def refuse_large(files: pa.Table, *, max_file_bytes: int) -> pa.Table:
     return pa.Table.from_batches([as_batch(refused)])
 
 
-def decode_threads(settings: WorkerSettings, *, cores: int) -> int:
+def count_decode_threads(settings: WorkerSettings, *, cores: int) -> int:
     """Return how many threads decode ahead of the model in a task that has so many cores.
 
     One core feeds the GPU, and the others would have nothing to do. On a CPU the model needs them.
@@ -153,7 +153,7 @@ def inference_of(
         max_pixels=settings.max_pixels,
         timeout_seconds=settings.decode_timeout_seconds,
     )
-    threads = decode_threads(settings, cores=slot_cores(spark))
+    threads = count_decode_threads(settings, cores=slot_cores(spark))
     return Inference(
         spark=spark,
         files=files_of(spark, settings, paths, decode_threads=threads),

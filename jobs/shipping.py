@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -20,10 +19,11 @@ def ship_package(spark: SparkSession, package: ModelPackage) -> str:
     executors fetch it with their first task, whatever that does, also those that join late.
     """
     name = f"model-{package.version[:16]}"
-    folder = tempfile.mkdtemp(prefix="shipped-", dir=SparkFiles.getRootDirectory())
-    archive = Path(folder) / f"{name}.zip"
-    _write_archive(package, archive)
-    spark.sparkContext.addArchive(f"{archive.as_uri()}#{name}")
+    archive = Path(SparkFiles.getRootDirectory()) / "shipped" / f"{name}.zip"
+    if not archive.exists():
+        archive.parent.mkdir(exist_ok=True)
+        _write_archive(package, archive)
+        spark.sparkContext.addArchive(f"{archive.as_uri()}#{name}")
     return name
 
 

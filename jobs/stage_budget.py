@@ -18,7 +18,7 @@ ADVICE = {
     "start": "Python workers are slow to start; more images per run pay for it.",
     "load": "loading the model once per worker; more images per run, or fewer slots, pay for it.",
     "wait": "tasks wait for bytes from the storage or for decode threads; check the storage's "
-    "throughput, or raise --decode-threads.",
+    "throughput, or raise --decode-threads (beside a GPU: the cores of a task).",
     "read": "reading the files; check the storage's throughput.",
     "decode": "decoding on the tasks' cores; store smaller photographs, or add cores.",
     "encode": "the model's encoder, as it should be; add cores or GPUs, use --precision int8, or "

@@ -12,7 +12,7 @@ import logging
 import random
 import string
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -20,11 +20,12 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from storage.hadoop import JAVA_ERRORS, file_creator, one_line
+from storage.hadoop import file_creator, one_line
 
-MOST_TRIES, PAUSE_SECONDS = 3, 2.0  # of a file that can't be written; the pause doubles
+PAUSES_SECONDS = (2.0, 4.0)  # before a file is tried again, for all files that are written at once
 
 # As Delta keeps of a text: 32 characters, and after them, of the greatest, one that sorts later.
 _TOLD_CHARACTERS = 32
@@ -53,6 +54,7 @@ def write_data_files(
         Py4JJavaError: the file system fails, also when a file is tried again.
     """
     create = file_creator(spark, uri)
+    pauses = iter(PAUSES_SECONDS)
     told_names = [name for name in rows.column_names if name in told]
     file_names = [*(name for name in rows.column_names if name != partition), partition]
     actions = []
@@ -61,7 +63,7 @@ def write_data_files(
         data = as_parquet(content.select(file_names), spark_version=spark.version)
         actions.append(
             {
-                "path": _write_somewhere(data, create),
+                "path": _create_patiently(create, data, pauses),
                 "partitionValues": {partition: value or None},  # as Spark: no name is none
                 "size": len(data),
                 "modificationTime": int(time.time() * 1000),
@@ -73,22 +75,24 @@ def write_data_files(
     return actions
 
 
-def _write_somewhere(data: bytes, create: Callable[[str, bytes], None]) -> str:
+def _create_patiently(
+    create: Callable[[str, bytes], None], data: bytes, pauses: Iterator[float]
+) -> str:
     """Write a file and return its path, a new one for each try: nobody names what a try left."""
-    for attempt in range(MOST_TRIES):
+    while True:
         # A folder of two letters, as the table's property `delta.randomizeFilePrefixes` has it.
         folder = "".join(random.choices(string.ascii_letters + string.digits, k=2))  # noqa: S311
         path = f"{folder}/part-00000-{uuid4()}-c000.snappy.parquet"
         try:
             create(path, data)
-        except JAVA_ERRORS as error:
-            if attempt + 1 == MOST_TRIES:
+        except Py4JJavaError as error:
+            pause = next(pauses, None)
+            if pause is None:
                 raise
             log.warning("A data file can't be written; trying again: %s", one_line(error))
-            time.sleep(PAUSE_SECONDS * 2**attempt)
+            time.sleep(pause)
         else:
             return path
-    raise AssertionError("unreachable")
 
 
 def as_parquet(rows: pa.Table, *, spark_version: str) -> bytes:

@@ -117,7 +117,7 @@ def _remove_begun_log(spark: SparkSession, uri: str) -> bool:
 
 
 def _properties(schema: StructType, partition: str | None) -> dict[str, str]:
-    """What every table of this version has, also one that was upgraded to it."""
+    """What tables are given when they are made, or upgraded to this version."""
     told = [
         column.name
         for column in schema
@@ -130,7 +130,7 @@ def _properties(schema: StructType, partition: str | None) -> dict[str, str]:
         # As long as VACUUM keeps files: older versions can't be read anyway.
         "delta.logRetentionDuration": "interval 7 days",
         # Commits between checkpoints: Spark takes seconds of the cores that caption for one, and
-        # no reader is slower for a hundred entries. `maintain_tables` makes one each time.
+        # a reader hardly notices a hundred entries. `maintain_tables` makes one each time.
         "delta.checkpointInterval": "100",
         # Data files in folders of two letters: one named by its partition, as is Delta's habit,
         # can't be made for a batch whose name takes more than 255 bytes.

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable as IndependentReader
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
@@ -24,6 +24,7 @@ from storage.hadoop import JAVA_ERRORS, file_creator
 from storage.lake import Lake
 from storage.schemas import CAPTIONS, RUNS
 
+PAUSES_SECONDS = (0.01, 0.02)
 YEARS = (1, 1583, 1969, 2026, 9999)
 LAST = "\U0010ffff"
 TEXTS = ("short", "t" * 33, "u" * 31 + "é€", "é" * 40, "it's \\ \"\n\t%20\x7f")
@@ -144,13 +145,12 @@ def let_writes_fail(patch: pytest.MonkeyPatch, failures: int) -> list[str]:
             tries.append(path)
             if len(tries) <= failures:
                 create(path, data[: len(data) // 2])
-                raise Py4JError("all DataNodes are bad")
-            create(path, data)
+            create(path, data)  # which fails where a file is already
 
         return create_or_fail
 
     patch.setattr(data_files, "file_creator", failing_creator)
-    patch.setattr(data_files, "PAUSE_SECONDS", 0.01)
+    patch.setattr(data_files, "PAUSES_SECONDS", PAUSES_SECONDS)
     return tries
 
 
@@ -160,9 +160,9 @@ def test_a_file_that_cant_be_written_at_once_is_written_under_another_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     uri, rows, schema = filled
-    tries = let_writes_fail(monkeypatch, data_files.MOST_TRIES - 1)
+    tries = let_writes_fail(monkeypatch, len(PAUSES_SECONDS))
     commit(spark, uri, rows, schema)
-    assert len(set(tries)) == data_files.MOST_TRIES + 1  # the second file at once
+    assert len(set(tries)) == len(PAUSES_SECONDS) + 2  # the second file at once
     assert by_delta_rs(uri) == by_spark(spark, uri) == sorted(map(repr, rows.to_pylist()))
 
 
@@ -172,10 +172,10 @@ def test_a_file_that_cant_be_written_again_and_again_is_no_part_of_the_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     uri, rows, schema = filled
-    tries = let_writes_fail(monkeypatch, data_files.MOST_TRIES)
-    with pytest.raises(Py4JError, match="all DataNodes are bad"):
+    tries = let_writes_fail(monkeypatch, len(PAUSES_SECONDS) + 1)
+    with pytest.raises(Py4JJavaError, match="already exists"):
         commit(spark, uri, rows, schema)
-    assert len(tries) == data_files.MOST_TRIES
+    assert len(tries) == len(PAUSES_SECONDS) + 1
     assert by_delta_rs(uri) == []
 
 

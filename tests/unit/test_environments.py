@@ -6,13 +6,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from conf.environments import CONF_FOLDER, Environment, environment_names, load_environment
 from conf.errors import UsageError
 from conf.settings import CaptionSettings
-from jobs.inference import decode_threads
+from jobs.inference import count_decode_threads, inference_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = environment_names()
@@ -43,14 +44,23 @@ def test_a_gpu_executor_is_one_gpu_and_one_slot(name: str) -> None:
     assert environment.spark["spark.task.cpus"] == environment.spark["spark.executor.cores"]
     settings = CaptionSettings.model_validate(environment.job)
     cores = int(environment.spark["spark.task.cpus"])
-    assert decode_threads(settings, cores=cores) == cores - 1
+    assert count_decode_threads(settings, cores=cores) == cores - 1
     chosen = settings.model_copy(update={"decode_threads": 3})
-    assert decode_threads(chosen, cores=cores) == 3
+    assert count_decode_threads(chosen, cores=cores) == 3
+
+
+def test_the_cores_of_a_task_on_a_gpu_reach_the_worker() -> None:
+    environment = load_environment("standalone-gpu")
+    spark = Mock()
+    spark.sparkContext.getConf().get = environment.spark.get
+    settings = CaptionSettings.model_validate(environment.job)
+    inference = inference_of(spark, settings, ["file:/a"], archive="model", memory=Mock())
+    assert inference.plan.decode_threads == int(environment.spark["spark.task.cpus"]) - 1 == 7
 
 
 def test_a_cpu_decodes_in_the_thread_that_captions() -> None:
     settings = CaptionSettings.model_validate(load_environment("local").job)
-    assert decode_threads(settings, cores=4) == 0
+    assert count_decode_threads(settings, cores=4) == 0
 
 
 @pytest.mark.parametrize("path", sorted(CONF_FOLDER.glob("*.toml")), ids=lambda path: path.stem)
